@@ -1,0 +1,230 @@
+"""The nouns of knedit: frozen records whose fields are the catalog's columns.
+
+An id is a fingerprint of what identifies the thing, so the same thing has the same id in every catalog and
+process. Knows nothing of SQL, models or files.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+ROLES = ("attribute", "paraphrase", "neighbour", "generate", "implied")
+STATUSES = ("proposed", "approved", "protected", "retired")
+NEURON_ROLES = ("fact", "relation", "generic")
+OPERATIONS = ("update", "erase", "erase-relation")
+BLANK = "{object}"
+
+Config = Mapping[str, Any]
+
+
+def fingerprint(*parts: object) -> int:
+    """Return a 63-bit id from the sha256 of `parts` as canonical JSON (keys sorted, no spaces, UTF-8)."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def show_id(number: int) -> str:
+    """Return an id as people see it: 16 hexadecimal digits, of which a unique beginning is enough to name it."""
+    return f"{number:016x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    id: int
+    key: str
+    label: str
+
+    @classmethod
+    def make(cls, key: str, label: str = "") -> "Relation":
+        return cls(fingerprint("relation", key), key, label or key)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    id: int
+    relation_id: int
+    subject: str
+    object: str
+    status: str = "proposed"
+
+    @classmethod
+    def make(cls, relation_id: int, subject: str, object: str, status: str = "proposed") -> "Fact":
+        return cls(fingerprint("fact", relation_id, subject, object), relation_id, subject, object, status)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A wording of a fact. `text` holds the subject in words and, where an answer is due, one `{object}`."""
+
+    id: int
+    fact_id: int
+    role: str
+    text: str
+    answer: str | None
+    language: str = "en"
+    status: str = "proposed"
+
+    @classmethod
+    def make(
+        cls,
+        fact_id: int,
+        role: str,
+        text: str,
+        answer: str | None,
+        *,
+        language: str = "en",
+        status: str = "proposed",
+    ) -> "Prompt":
+        return cls(
+            fingerprint("prompt", fact_id, role, text, answer, language), fact_id, role, text, answer, language, status
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One set of weights. `files` maps every file that decides the model's behaviour to its sha256."""
+
+    id: int
+    name: str
+    revision: str
+    sha256: str
+    family: str
+    n_layers: int
+    ffn_width: int
+    parent_id: int | None = None
+    path: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def identify(cls, sha256: str) -> int:
+        return fingerprint("checkpoint", sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionRun:
+    """One configuration of attribution on one checkpoint; facts join it over time, so it can be resumed."""
+
+    id: int
+    checkpoint_id: int
+    config: Config
+    version: str
+    started_at: datetime
+    finished_at: datetime | None = None
+
+    @classmethod
+    def identify(cls, checkpoint_id: int, config: Config) -> int:
+        return fingerprint("run", checkpoint_id, dict(config))
+
+
+@dataclass(frozen=True, slots=True)
+class PromptAttribution:
+    """What one prompt gave. `status` is "ok", or says in a word why the prompt was not, or not well, attributed."""
+
+    run_id: int
+    prompt_id: int
+    probability: float
+    completeness_error: float
+    peak: float
+    status: str = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronScore:
+    run_id: int
+    prompt_id: int
+    layer: int
+    index: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """One choice of thresholds over one run's stored scores."""
+
+    id: int
+    run_id: int
+    config: Config
+    created_at: datetime
+
+    @classmethod
+    def identify(cls, run_id: int, config: Config) -> int:
+        return fingerprint("refinement", run_id, dict(config))
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedFact:
+    """How refinement went for one fact: prompts counted, the share that was asked of them, neurons kept (may be 0)."""
+
+    refinement_id: int
+    fact_id: int
+    prompts: int
+    share: float
+    neurons: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeNeuron:
+    """A neuron that a fact's prompts agree on. `role` tells whether it is the fact's, its relation's or anyone's."""
+
+    refinement_id: int
+    fact_id: int
+    layer: int
+    index: int
+    share: float
+    score: float
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A planned edit: which neurons of which checkpoint are to change, why, and how."""
+
+    id: int
+    refinement_id: int
+    checkpoint_id: int
+    result_id: int | None
+    config: Config
+    created_at: datetime
+
+    @classmethod
+    def identify(cls, checkpoint_id: int, refinement_id: int, config: Config, wishes: object) -> int:
+        return fingerprint("edit", checkpoint_id, refinement_id, dict(config), wishes)
+
+
+@dataclass(frozen=True, slots=True)
+class EditTarget:
+    """One fact of one step of an edit. Steps are carried out in their order; erasing a relation has many facts."""
+
+    edit_id: int
+    step: int
+    fact_id: int
+    operation: str
+    new_object: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EditNeuron:
+    """One value vector that a step changes."""
+
+    edit_id: int
+    step: int
+    layer: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One measure of one prompt on parent (before) and child (after): a number, or a text where it was generated."""
+
+    edit_id: int
+    checkpoint_id: int
+    fact_id: int
+    prompt_id: int
+    metric: str
+    before: float | None
+    after: float | None
+    text_before: str | None = None
+    text_after: str | None = None

@@ -1,0 +1,18 @@
+"""Where knedit keeps what it is not told to keep elsewhere: read from the environment, never at import."""
+
+import os
+from pathlib import Path
+
+DEFAULT_DATABASE = "sqlite:///knedit.db"
+
+
+def database_url(given: str | None = None) -> str:
+    """Return the catalog's address: `given`, else `KNEDIT_DATABASE`, else `knedit.db` in the working folder."""
+    return given or os.environ.get("KNEDIT_DATABASE") or DEFAULT_DATABASE
+
+
+def cache_folder() -> Path:
+    """Return the folder of converted models: `KNEDIT_CACHE`, else `$XDG_CACHE_HOME/knedit`, else `~/.cache/knedit`."""
+    if told := os.environ.get("KNEDIT_CACHE"):
+        return Path(told).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "knedit"
