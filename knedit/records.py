@@ -228,3 +228,24 @@ class Evaluation:
     after: float | None
     text_before: str | None = None
     text_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseCount:
+    """In how many of a fact's attributed prompts a neuron reached the threshold, and the sum of its scores there."""
+
+    fact_id: int
+    relation_id: int
+    layer: int
+    index: int
+    prompts: int
+    score_sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttributedFact:
+    """A fact of a run and the number of its prompts that count, which may be 0."""
+
+    fact_id: int
+    relation_id: int
+    prompts: int
