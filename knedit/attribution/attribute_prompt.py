@@ -1,0 +1,145 @@
+"""Attribute an answer to the FFN neurons of every layer: one prompt, or many prompts of one shape at once.
+
+Answers of several tokens are teacher-forced: one attribution for each answer token at the position that predicts it,
+added up (each is complete on its own). Knows models and queries; no catalog, no files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from knedit.attribution.integrated_gradients import DEFAULT_STEPS, Integral, integrate
+from knedit.errors import KneditError
+from knedit.models.model import Model
+from knedit.models.prompting import Query, encode_text
+from knedit.models.replay import DEFAULT_MEMORY, Replay
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How to attribute: a quadrature rule, its number of points, and the adaptive rule's tolerance."""
+
+    rule: str = "adaptive"
+    steps: int | None = None
+    tolerance: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.rule not in DEFAULT_STEPS:
+            raise KneditError(
+                f"there is no rule {self.rule!r}", "attribution", f"Choose one of {', '.join(DEFAULT_STEPS)}."
+            )
+        if self.steps is not None and not 1 <= self.steps <= 1000:
+            raise KneditError(f"{self.steps} steps are not between 1 and 1000", "attribution", "Choose another number.")
+        if not 0 < self.tolerance < 1:
+            raise KneditError(
+                f"the tolerance {self.tolerance} is not between 0 and 1", "attribution", "The default is 0.01."
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attribution:
+    """What one prompt gave, on the CPU in float32.
+
+    `scores` [L, F]: Attr of every neuron, summed over the answer's tokens. `probability`: of the whole answer, the
+    product over its tokens. `completeness_error` [L] ≥ 0: |Σ_i Attr_i − (P(w) − P(w0))|, summed over tokens.
+    `rise` [L]: P(w) − P(w0), summed over tokens. `token_probabilities`: of each answer token.
+    `points`: gradients taken.
+    """
+
+    scores: Tensor
+    probability: float
+    completeness_error: Tensor
+    rise: Tensor
+    token_probabilities: tuple[float, ...]
+    points: int
+    query: Query = field(repr=False)
+
+    @property
+    def relative_error(self) -> float:
+        """The largest completeness error of a layer, as a share of the largest |P(w) − P(w0)|; 0 where all are 0."""
+        largest = float(self.rise.abs().max())
+        return float(self.completeness_error.max()) / largest if largest > 0 else 0.0
+
+
+def attribute_prompt(
+    model: Model,
+    text: str,
+    answer: str,
+    *,
+    rule: str = "adaptive",
+    steps: int | None = None,
+    tolerance: float = 0.01,
+    position: int | None = None,
+    memory: int = DEFAULT_MEMORY,
+) -> Attribution:
+    """Attribute an answer to every FFN neuron of the model.
+
+    A causal model reads `text` and goes on with `answer` as it stands (mind its leading space); a masked model's
+    `text` holds one mask token for each token of the answer. `position` is the token (from 0, or from the end if
+    negative) whose neurons are attributed, instead of the positions that predict the answer. `rule` is `adaptive`,
+    `gauss`, `midpoint`, `left` (Dai et al.'s code) or `right` (their paper), `steps` its number of points. Raises
+    ModelError if model, text and answer do not fit, KneditError for an impossible rule, step count or position.
+    """
+    method = Method(rule, steps, tolerance)
+    query = encode_text(model, text, answer)
+    return attribute_queries(model, [query], method, position=position, memory=memory)[0]
+
+
+def attribute_queries(
+    model: Model,
+    queries: Sequence[Query],
+    method: Method,
+    *,
+    position: int | None = None,
+    memory: int = DEFAULT_MEMORY,
+) -> list[Attribution]:
+    """Attribute queries of one shape (equal token count and answer positions) together, in their order."""
+    shapes = {(len(query.tokens), query.positions) for query in queries}
+    assert len(shapes) == 1, "queries of one batch have one shape"
+    length, positions = shapes.pop()
+    tokens = torch.tensor([query.tokens for query in queries], device=model.device)
+    integrals, probabilities = [], []
+    for place, answer_position in enumerate(positions):
+        changed = answer_position if position is None else _resolve(position, length, answer_position, model)
+        answers = torch.tensor([query.answers[place] for query in queries], device=model.device)
+        replay = Replay(model, tokens, position=changed, answer_position=answer_position, answers=answers)
+        probabilities.append(replay.probability)
+        integrals.append(
+            integrate(replay, rule=method.rule, steps=method.steps, tolerance=method.tolerance, memory=memory)
+        )
+    return _collect(queries, integrals, torch.stack(probabilities))
+
+
+def _resolve(position: int, length: int, answer_position: int, model: Model) -> int:
+    """Return a position counted from 0; raise KneditError if it is outside the prompt or behind the answer."""
+    found = position + length if position < 0 else position
+    last = length - 1 if model.masked else answer_position
+    if not 0 <= found <= last:
+        raise KneditError(
+            f"position {position} is outside the prompt's tokens 0 … {last}",
+            "attribution",
+            "Count from the first token, special tokens included.",
+        )
+    return found
+
+
+def _collect(queries: Sequence[Query], integrals: Sequence[Integral], probabilities: Tensor) -> list[Attribution]:
+    """Add the answer tokens' integrals up and cut them into one Attribution a prompt; probabilities [tokens, B]."""
+    scores = torch.stack([integral.scores for integral in integrals]).sum(0).cpu()
+    errors = torch.stack([integral.error.abs() for integral in integrals]).sum(0).cpu()
+    rises = torch.stack([integral.rise for integral in integrals]).sum(0).cpu()
+    points = torch.stack([integral.points for integral in integrals]).sum((0, 2)).cpu()
+    return [
+        Attribution(
+            scores[b],
+            float(probabilities[:, b].prod()),
+            errors[b],
+            rises[b],
+            tuple(probabilities[:, b].tolist()),
+            int(points[b]),
+            query,
+        )
+        for b, query in enumerate(queries)
+    ]

@@ -1,0 +1,42 @@
+"""Rules for the integral over the path from the baseline (0) to the activation (1): nodes and weights.
+
+`left` is the sum of Dai et al.'s published code, `right` the one of their paper (equation 5); `midpoint` and `gauss`
+(Gauss–Legendre) are the textbook rules. Knows nothing of networks.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Points in [0, 1] and their weights, which add up to 1."""
+
+    points: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+def left(steps: int) -> Nodes:
+    """Return 0, 1/m … (m − 1)/m, each of weight 1/m."""
+    return Nodes(tuple(k / steps for k in range(steps)), (1 / steps,) * steps)
+
+
+def right(steps: int) -> Nodes:
+    """Return 1/m … 1, each of weight 1/m."""
+    return Nodes(tuple(k / steps for k in range(1, steps + 1)), (1 / steps,) * steps)
+
+
+def midpoint(steps: int) -> Nodes:
+    """Return the middles of m equal intervals, each of weight 1/m."""
+    return Nodes(tuple((k + 0.5) / steps for k in range(steps)), (1 / steps,) * steps)
+
+
+def gauss(steps: int) -> Nodes:
+    """Return the m-point Gauss–Legendre rule on [0, 1], exact for polynomials up to degree 2m − 1."""
+    points, weights = np.polynomial.legendre.leggauss(steps)
+    return Nodes(tuple((points + 1).tolist()[k] / 2 for k in range(steps)), tuple((weights / 2).tolist()))
+
+
+RULES: Mapping[str, Callable[[int], Nodes]] = {"left": left, "right": right, "midpoint": midpoint, "gauss": gauss}

@@ -1,0 +1,69 @@
+"""Context managers that look into a network or lend it other states, and leave it bit for bit as it was.
+
+Knows nothing of families: it is handed modules.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def frozen(net: nn.Module) -> Iterator[None]:
+    """Run the body with the network in evaluation mode and no parameter asking for gradients; then restore both."""
+    training = {module: module.training for module in net.modules()}
+    asking = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    try:
+        net.eval()
+        for parameter in asking:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
+        for module, mode in training.items():
+            module.training = mode
+
+
+@contextmanager
+def watched_inputs(modules: Sequence[nn.Module]) -> Iterator[list[list[Tensor]]]:
+    """Collect the first input of every call of each module, in order of calls; the list is one list a module."""
+    seen: list[list[Tensor]] = [[] for _ in modules]
+
+    def watcher(place: int) -> Callable[..., None]:
+        def watch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen[place].append(first_input(args, kwargs))
+
+        return watch
+
+    with ExitStack() as hooks:
+        for place, module in enumerate(modules):
+            handle = module.register_forward_pre_hook(watcher(place), with_kwargs=True)
+            hooks.callback(handle.remove)
+        yield seen
+
+
+@contextmanager
+def changed_inputs(modules: Sequence[nn.Module], change: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
+    """Let `change(place, x)` replace the first input of each module while the body runs."""
+
+    def changer(place: int) -> Callable[..., Any]:
+        def pre(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (change(place, args[0]), *args[1:])
+
+        return pre
+
+    with ExitStack() as hooks:
+        for place, module in enumerate(modules):
+            hooks.callback(module.register_forward_pre_hook(changer(place)).remove)
+        yield
+
+
+def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Return the hidden states that a call was given, by position or by the name `hidden_states`."""
+    found = args[0] if args else kwargs["hidden_states"]
+    assert isinstance(found, torch.Tensor)
+    return found

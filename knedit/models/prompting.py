@@ -1,0 +1,144 @@
+"""From a wording and its answer to tokens: what a model reads, what it shall say, and where it says it.
+
+A masked model reads one mask for each token of the answer. A causal model reads the text before the answer; an answer
+of several tokens is teacher-forced. Knows no network, only the tokenizer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from knedit.errors import ModelError
+from knedit.models.model import Model
+from knedit.records import BLANK, Prompt
+
+_CLOSING = " .!?…\"'”’»)"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Tokens to read, answer tokens to say, and the position whose output predicts each of them."""
+
+    tokens: tuple[int, ...]
+    answers: tuple[int, ...]
+    positions: tuple[int, ...]
+
+
+def ends_in_answer(text: str) -> bool:
+    """Tell whether a prompt's text ends in its blank, closing punctuation aside, so that a causal model can use it."""
+    head, blank, tail = text.partition(BLANK)
+    return bool(blank) and bool(head.strip()) and not tail.strip(_CLOSING)
+
+
+def usable(model: Model, prompt: Prompt) -> bool:
+    """Tell whether this kind of model can be asked this prompt at all."""
+    if prompt.answer is None or BLANK not in prompt.text:
+        return False
+    return model.masked or ends_in_answer(prompt.text)
+
+
+def encode_prompt(model: Model, prompt: Prompt) -> Query:
+    """Return the query of a catalogued prompt; raise ModelError if the model cannot read it or say its answer."""
+    assert usable(model, prompt)
+    assert prompt.answer is not None
+    before, _, after = prompt.text.partition(BLANK)
+    if not model.masked:
+        return _encode_causal(model, before.rstrip(), prompt.answer, joint=" " if before[-1:].isspace() else "")
+    mask = _mask_token(model)
+    answers = _answer_tokens(model, prompt.answer, spaced=before[-1:].isspace())
+    return _encode_masked(model, before + mask * len(answers) + after, answers)
+
+
+def encode_text(model: Model, text: str, answer: str) -> Query:
+    """Return the query of a text given as the model reads it: with its mask tokens, or up to the answer.
+
+    For a masked model, as many mask tokens as the answer has tokens. For a causal model, `answer` follows `text` as it
+    stands, leading space and all. Raises ModelError if the two do not fit the model.
+    """
+    if not text.strip():
+        raise ModelError("the prompt is empty", "prompt", "Give the words that lead to the answer.")
+    if not answer.strip():
+        raise ModelError("the answer is empty", f"prompt {text!r}", "Give the answer that shall be attributed.")
+    if not model.masked:
+        return _encode_causal(model, text, answer, joint="")
+    before = text.partition(_mask_token(model))[0]
+    return _encode_masked(model, text, _answer_tokens(model, answer.strip(), spaced=before[-1:].isspace()))
+
+
+def token_count(model: Model, answer: str) -> int:
+    """Return the number of tokens of an answer that follows a space."""
+    return len(_answer_tokens(model, answer, spaced=True))
+
+
+def first_token(model: Model, answer: str) -> int:
+    """Return the first token of an answer that follows a space."""
+    return _answer_tokens(model, answer, spaced=True)[0]
+
+
+def _encode_causal(model: Model, before: str, answer: str, *, joint: str) -> Query:
+    """Tokenise prompt and answer together, so that they meet as in running text; apart where the seam would move."""
+    prompt = _strip_closing(model, model.tokenizer(before)["input_ids"])
+    if not prompt:
+        raise ModelError("the prompt has no tokens", f"prompt {before!r}", "Give the words that lead to the answer.")
+    together = _strip_closing(model, model.tokenizer(before + joint + answer)["input_ids"])
+    if together[: len(prompt)] == prompt and len(together) > len(prompt):
+        answers = together[len(prompt) :]
+    else:
+        answers = model.tokenizer(joint + answer, add_special_tokens=False)["input_ids"]
+    _check_answer(model, answers, answer)
+    tokens = (*prompt, *answers[:-1])
+    _check_length(model, len(tokens), before)
+    return Query(tokens, tuple(answers), tuple(range(len(prompt) - 1, len(tokens))))
+
+
+def _encode_masked(model: Model, text: str, answers: Sequence[int]) -> Query:
+    tokens = model.tokenizer(text)["input_ids"]
+    positions = tuple(place for place, token in enumerate(tokens) if token == model.tokenizer.mask_token_id)
+    if len(positions) != len(answers):
+        raise ModelError(
+            f"the prompt has {len(positions)} mask tokens and the answer {len(answers)} tokens",
+            f"prompt {text!r}",
+            f"Put one {_mask_token(model)} for each token of the answer.",
+        )
+    _check_length(model, len(tokens), text)
+    return Query(tuple(tokens), tuple(answers), positions)
+
+
+def _answer_tokens(model: Model, answer: str, *, spaced: bool) -> list[int]:
+    tokens: list[int] = model.tokenizer((" " if spaced else "") + answer, add_special_tokens=False)["input_ids"]
+    _check_answer(model, tokens, answer)
+    return tokens
+
+
+def _check_answer(model: Model, tokens: Sequence[int], answer: str) -> None:
+    unknown = model.tokenizer.unk_token_id
+    if not tokens or (unknown is not None and unknown in tokens and unknown != model.tokenizer.eos_token_id):
+        raise ModelError(
+            f"the answer {answer!r} is not in the model's vocabulary",
+            model.source,
+            "Use an answer that the tokenizer knows.",
+        )
+
+
+def _check_length(model: Model, length: int, text: str) -> None:
+    limit = model.max_tokens
+    if limit is not None and length > limit:
+        raise ModelError(
+            f"the prompt has {length} tokens, the model takes {limit}",
+            f"prompt {text[:60]!r}…",
+            "Shorten the prompt.",
+        )
+
+
+def _strip_closing(model: Model, tokens: list[int]) -> list[int]:
+    """Drop the end-of-sequence token that some tokenizers append: the answer goes on from the text."""
+    closing = {model.tokenizer.eos_token_id, model.tokenizer.sep_token_id} - {None}
+    while tokens and tokens[-1] in closing:
+        tokens = tokens[:-1]
+    return tokens
+
+
+def _mask_token(model: Model) -> str:
+    token = model.tokenizer.mask_token
+    if token is None:
+        raise ModelError("the tokenizer has no mask token", model.source, "A masked model needs one.")
+    return str(token)

@@ -1,0 +1,244 @@
+"""Replay: what the network would say if one layer's neurons had other values, at the least work that is exact.
+
+A base pass records every block's call as the network made it. A probe then calls only the blocks from the changed
+layer upward, in one growing batch over all layers, and in a causal model only the tokens from the changed position on,
+against the recorded keys and values of the prefix. Knows no attribution: it gives probabilities and their gradients.
+Source: the gradients are those of Dai et al. (ACL 2022, section 3.2); the replay is knedit's own.
+
+Shapes: B prompts of one length, T tokens, Q replayed tokens, R rows (experiments), L layers, F neurons, D hidden.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache
+
+from knedit.models.hooks import changed_inputs, first_input, frozen
+from knedit.models.model import Model
+
+DEFAULT_MEMORY = 2 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Experiments on one layer: `values` [R, F] take the neurons' place in the prompts numbered by `prompts` [R]."""
+
+    prompts: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What experiments gave: the answer's `probability` [R] and its gradient by the neurons' values [R, F], float32."""
+
+    probability: Tensor
+    gradient: Tensor | None
+
+
+@dataclass(slots=True)
+class _Call:
+    """One block's call as the network made it: hidden states [B, Q, D], the other arguments, keys and values before."""
+
+    hidden: Tensor
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    prefix: tuple[Tensor, Tensor] | None = None
+
+
+class _Prefix(DynamicCache):
+    """A cache that puts the recorded prefix of each row's prompt before the row's own keys and values."""
+
+    def __init__(self, keys: Tensor, values: Tensor, prompts: Tensor) -> None:
+        super().__init__()
+        self._recorded = keys, values
+        self._prompts = prompts
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        keys, values = (_spread(recorded, self._prompts) for recorded in self._recorded)
+        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        del layer_idx
+        return int(self._recorded[0].shape[-2])
+
+
+class Replay:
+    """The base pass of B prompts of one length, and experiments on it.
+
+    `tokens` [B, T]; `position` is the token at which neurons are changed, `answer_position` (≥ `position` in a causal
+    model) the token whose output must predict `answers` [B]. After construction `activations` [L, B, F] holds the
+    neurons' own values at `position`, and `probability` [B] the answers' probabilities, both in float32.
+    """
+
+    def __init__(self, model: Model, tokens: Tensor, *, position: int, answer_position: int, answers: Tensor) -> None:
+        self.model = model
+        self.answers = answers
+        causal = not model.masked
+        if causal:
+            assert position <= answer_position, "a causal model's answer does not look at later tokens"
+            tokens = tokens[:, : answer_position + 1]
+        self._start = position if causal else 0
+        self._position = position - self._start
+        self._answer_position = answer_position - self._start
+        with torch.no_grad(), frozen(model.net):
+            self._calls, inputs, logits = _record(model, tokens, self._start)
+            self.activations = torch.stack([x[:, self._position] for x in inputs]).float()
+            self.probability = _probability(logits[:, self._answer_position], answers)
+
+    def probe(
+        self, experiments: Mapping[int, Rows], *, gradients: bool = True, memory: int = DEFAULT_MEMORY
+    ) -> dict[int, Answers]:
+        """Return what each layer's experiments give, rows in the order given.
+
+        All layers share one walk up the blocks, cut into as many walks as `memory` bytes ask for. Raises no error of
+        its own; the network is left as it was.
+        """
+        found: dict[int, list[Answers]] = {layer: [] for layer in experiments}
+        with torch.set_grad_enabled(gradients), frozen(self.model.net):
+            for chunk in self._chunks(experiments, memory):
+                for layer, answers in self._walk(chunk, gradients=gradients).items():
+                    found[layer].append(answers)
+        return {layer: _join(parts) for layer, parts in found.items()}
+
+    def _chunks(self, experiments: Mapping[int, Rows], memory: int) -> Iterator[dict[int, Rows]]:
+        """Deal the experiments out, lower layers first, so that no chunk needs more than `memory` bytes."""
+        chunk: dict[int, Rows] = {}
+        left = memory
+        for layer in sorted(experiments):
+            rows = experiments[layer]
+            taken = 0
+            while taken < len(rows.prompts):
+                fit = max(left // self._row_bytes(layer), 0 if chunk else 1)
+                if fit == 0:
+                    yield chunk
+                    chunk, left = {}, memory
+                    continue
+                part = slice(taken, taken + fit)
+                chunk[layer] = Rows(rows.prompts[part], rows.values[part])
+                left -= len(chunk[layer].prompts) * self._row_bytes(layer)
+                taken += fit
+        if chunk:
+            yield chunk
+
+    def _row_bytes(self, layer: int) -> int:
+        """Estimate what one experiment on a layer keeps for the backward pass: activations, prefix copies, logits."""
+        call = self._calls[layer]
+        hidden = call.hidden.shape[-2] * call.hidden.shape[-1]
+        width = call.hidden.shape[-2] * self.model.layout.ffn_width
+        prefix = 2 * call.prefix[0][0].numel() if call.prefix else 0
+        vocabulary = 3 * self.model.net.config.vocab_size
+        blocks = self.model.layout.n_layers - layer
+        return int(call.hidden.element_size() * (blocks * (14 * hidden + 4 * width + 2 * prefix) + vocabulary))
+
+    def _walk(self, chunk: Mapping[int, Rows], *, gradients: bool) -> dict[int, Answers]:
+        """Walk up the blocks once: the rows of lower layers pass through, each layer's own rows join."""
+        leaves = {layer: rows.values.to(self._calls[0].hidden.dtype).detach() for layer, rows in chunk.items()}
+        if gradients:
+            for leaf in leaves.values():
+                leaf.requires_grad_()
+        prompts, hidden = self._climb(chunk, leaves)
+        probability = _probability(self.model.logits(hidden)[:, 0], self.answers[prompts])
+        grads: Sequence[Tensor | None] = [None] * len(leaves)
+        if gradients:
+            grads = torch.autograd.grad(probability.sum(), list(leaves.values()))
+        counts = [len(rows.prompts) for rows in chunk.values()]
+        shares = probability.detach().split(counts)
+        return {
+            layer: Answers(share, None if grad is None else grad.float())
+            for layer, share, grad in zip(chunk, shares, grads, strict=True)
+        }
+
+    def _climb(self, chunk: Mapping[int, Rows], leaves: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the rows' prompts [R] and what the last block puts out at the answer's position, [R, 1, D]."""
+        first = min(chunk)
+        prompts = torch.empty(0, dtype=torch.long, device=self.model.device)
+        hidden = self._calls[first].hidden[:0]
+
+        def plant(place: int, x: Tensor) -> Tensor:
+            leaf = leaves.get(first + place)
+            if leaf is None:
+                return x
+            old = len(x) - len(leaf)
+            if x.shape[1] == 1:
+                return torch.cat([x[:old], leaf[:, None]])
+            x = x.clone()
+            x[old:, self._position] = leaf
+            return x
+
+        with changed_inputs(self.model.downs[first:], plant):
+            for layer in range(first, len(self._calls)):
+                call = self._calls[layer]
+                if layer in chunk:
+                    prompts = torch.cat([prompts, chunk[layer].prompts])
+                    hidden = torch.cat([hidden, call.hidden[chunk[layer].prompts]])
+                hidden = _call_block(self.model.blocks[layer], call, hidden, prompts)
+        return prompts, hidden[:, self._answer_position, None]
+
+
+def _record(model: Model, tokens: Tensor, start: int) -> tuple[list[_Call], list[Tensor], Tensor]:
+    """Run the network as it runs itself; return its calls, the down projections' inputs, and the logits [B, Q, V]."""
+    arguments: dict[str, Any] = {}
+    cache = None
+    if not model.masked:
+        cache = DynamicCache()
+        arguments = {"past_key_values": cache, "use_cache": True}
+        if start:
+            model.net(tokens[:, :start], **arguments)
+    calls: list[_Call] = []
+    inputs: list[Tensor] = []
+
+    def note_call(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden = first_input(args, kwargs)
+        rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+        calls.append(_Call(hidden, args[1:] if args else (), rest))
+
+    def note_input(_: nn.Module, args: tuple[Any, ...]) -> None:
+        inputs.append(args[0])
+
+    with ExitStack() as hooks:
+        for block, down in zip(model.blocks, model.downs, strict=True):
+            hooks.callback(block.register_forward_pre_hook(note_call, with_kwargs=True).remove)
+            hooks.callback(down.register_forward_pre_hook(note_input).remove)
+        logits = model.net(tokens[:, start:], **arguments).logits
+    if cache is not None:
+        for call, layer in zip(calls, cache.layers, strict=True):
+            call.prefix = layer.keys[..., :start, :], layer.values[..., :start, :]
+    return calls, inputs, logits
+
+
+def _call_block(block: nn.Module, call: _Call, hidden: Tensor, prompts: Tensor) -> Tensor:
+    """Call a block as the network called it, with other rows of hidden states [R, Q, D]."""
+    batch = len(call.hidden)
+
+    def fit(value: Any) -> Any:
+        if isinstance(value, Cache):
+            assert call.prefix is not None
+            return _Prefix(*call.prefix, prompts)
+        if isinstance(value, Tensor):
+            return value[prompts] if batch > 1 and value.ndim > 1 and len(value) == batch else value
+        if isinstance(value, tuple):
+            return tuple(fit(part) for part in value)
+        return value
+
+    output = block(hidden, *fit(call.args), **{name: fit(value) for name, value in call.kwargs.items()})
+    found = output[0] if isinstance(output, tuple) else output
+    assert isinstance(found, Tensor)
+    return found
+
+
+def _spread(recorded: Tensor, prompts: Tensor) -> Tensor:
+    return recorded.expand(len(prompts), *recorded.shape[1:]) if len(recorded) == 1 else recorded[prompts]
+
+
+def _probability(logits: Tensor, answers: Tensor) -> Tensor:
+    """Return the softmax probability of each row's answer token: [R, V], [R] → [R], in float32."""
+    return logits.float().log_softmax(-1).gather(-1, answers[:, None])[:, 0].exp()
+
+
+def _join(parts: Sequence[Answers]) -> Answers:
+    gradients = [part.gradient for part in parts if part.gradient is not None]
+    return Answers(torch.cat([part.probability for part in parts]), torch.cat(gradients) if gradients else None)
