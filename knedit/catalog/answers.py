@@ -1,0 +1,68 @@
+"""What the catalog's questions return where a table's own record does not say it: frozen, counted by SQL."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from knedit.records import Fact, KnowledgeNeuron, Relation
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many records came, and how many of them the catalog did not have before."""
+
+    seen: int = 0
+    added: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCount:
+    relations: Count
+    facts: Count
+    prompts: Count
+
+
+@dataclass(frozen=True, slots=True)
+class RelationSummary:
+    """One relation, its facts by status and its prompts by role; what has none is left out of the two mappings."""
+
+    relation: Relation
+    facts: int
+    statuses: Mapping[str, int]
+    prompts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronUse:
+    """A fact that holds a neuron, and how. `relation` is the fact's relation's key."""
+
+    fact: Fact
+    relation: str
+    neuron: KnowledgeNeuron
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A neuron and the facts that hold it.
+
+    The shares are those of all facts, and all relations, that were refined, also those without any neuron.
+    `roles` counts the facts by the role that the neuron plays in them.
+    """
+
+    layer: int
+    index: int
+    facts: int
+    relations: int
+    share_of_facts: float
+    share_of_relations: float
+    roles: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RelationNeuron:
+    """A neuron, the number of one relation's facts that hold it, and the sum of its scores in them."""
+
+    layer: int
+    index: int
+    facts: int
+    score: float
+    generic: bool

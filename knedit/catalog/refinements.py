@@ -1,0 +1,96 @@
+"""The catalog's verbs for refinements: the knowledge neurons of facts, and who shares them.
+
+Knows nothing of how neurons are chosen.
+"""
+
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import delete, select
+
+from knedit.catalog import queries, schema
+from knedit.catalog.answers import Hub, NeuronUse, RelationNeuron
+from knedit.catalog.rows import Transactions, add, batches, put
+from knedit.errors import CatalogError
+from knedit.records import NEURON_ROLES, Fact, KnowledgeNeuron, RefinedFact, Refinement, show_id
+
+_FACT_WIDTH = len(schema.facts.c)
+
+
+class RefinementVerbs(Transactions):
+    def put_refinement(
+        self, refinement: Refinement, facts: Iterable[RefinedFact], neurons: Iterable[KnowledgeNeuron]
+    ) -> Refinement:
+        """Put the refinement in with its facts and neurons, in the place of any earlier result of the same id."""
+        with self._writing() as connection:
+            put(connection, schema.refinements, [refinement])
+            for table in (schema.knowledge_neurons, schema.refined_facts):
+                connection.execute(delete(table).where(table.c.refinement_id == refinement.id))
+            add(connection, schema.refined_facts, facts)
+            add(connection, schema.knowledge_neurons, neurons)
+        return refinement
+
+    def refinements(self, checkpoint_id: int | None = None) -> list[Refinement]:
+        """Return the refinements of one checkpoint's runs, or of all, the newest first."""
+        table, runs = schema.refinements, schema.attribution_runs
+        wanted = select(table).join(runs).order_by(table.c.created_at.desc(), table.c.id)
+        if checkpoint_id is not None:
+            wanted = wanted.where(runs.c.checkpoint_id == checkpoint_id)
+        with self._reading() as connection:
+            return [Refinement(*row) for row in connection.execute(wanted)]
+
+    def latest_refinement(self, checkpoint_id: int) -> Refinement:
+        """Return the checkpoint's newest refinement; raise CatalogError where it has none."""
+        if found := self.refinements(checkpoint_id):
+            return found[0]
+        table = schema.checkpoints
+        with self._reading() as connection:
+            name = connection.scalar(select(table.c.name).where(table.c.id == checkpoint_id))
+        if name is None:
+            raise CatalogError(f"There is no checkpoint {show_id(checkpoint_id)} in the catalog")
+        raise CatalogError(f'The checkpoint "{name}" has no refined neurons yet', cure=f"Run: knedit refine {name}")
+
+    def refined_facts(self, refinement_id: int) -> list[RefinedFact]:
+        """Return how refinement went for each fact, by fact id."""
+        table = schema.refined_facts
+        wanted = select(table).where(table.c.refinement_id == refinement_id).order_by(table.c.fact_id)
+        with self._reading() as connection:
+            return [RefinedFact(*row) for row in connection.execute(wanted)]
+
+    def neurons_of(self, refinement_id: int, fact_id: int) -> list[KnowledgeNeuron]:
+        """Return the fact's knowledge neurons, the highest score first; ties by layer, then index."""
+        table = schema.knowledge_neurons
+        wanted = (
+            select(table)
+            .where(table.c.refinement_id == refinement_id, table.c.fact_id == fact_id)
+            .order_by(table.c.score.desc(), table.c.layer, table.c["index"])
+        )
+        with self._reading() as connection:
+            return [KnowledgeNeuron(*row) for row in connection.execute(wanted)]
+
+    def users_of(self, refinement_id: int, layer: int, index: int) -> list[NeuronUse]:
+        """Return the facts that hold the neuron, the highest score first; ties by relation's key, subject, object."""
+        return self.sharing(refinement_id, [(layer, index)])
+
+    def sharing(self, refinement_id: int, neurons: Collection[tuple[int, int]]) -> list[NeuronUse]:
+        """Return the facts that hold any of the (layer, index) pairs: by layer and index, then as `users_of`."""
+        with self._reading() as connection:
+            return [
+                NeuronUse(Fact(*row[:_FACT_WIDTH]), row[_FACT_WIDTH], KnowledgeNeuron(*row[_FACT_WIDTH + 1 :]))
+                for batch in batches(sorted(set(neurons)), 400)
+                for row in connection.execute(queries.uses(refinement_id, batch))
+            ]
+
+    def hubs(self, refinement_id: int, *, limit: int = 20) -> list[Hub]:
+        """Return the neurons that most facts hold; ties by relations, then layer and index."""
+        with self._reading() as connection:
+            n_facts, n_relations = connection.execute(queries.refined_totals(refinement_id)).one()
+            return [
+                Hub(*row[:4], row[2] / n_facts, row[3] / n_relations, dict(zip(NEURON_ROLES, row[4:], strict=True)))
+                for row in connection.execute(queries.hubs(refinement_id, limit))
+            ]
+
+    def relation_neurons(self, refinement_id: int, relation_id: int) -> list[RelationNeuron]:
+        """Return the neurons of a relation's facts, the most facts first; ties by score, then layer and index."""
+        with self._reading() as connection:
+            found = connection.execute(queries.relation_neurons(refinement_id, relation_id))
+            return [RelationNeuron(*row[:4], bool(row[4])) for row in found]
