@@ -45,7 +45,7 @@ make_venv() {
 
 # The stamp goes first and comes back last, so that an interrupted installation is done again.
 install() {
-    local pip=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt)
+    local pip=("$VENV/bin/python" -m pip install -qq --disable-pip-version-check -c constraints.txt)
     cd "$ROOT"
     rm -f "$STAMP"
     echo "Installing knedit and its tools into $VENV; the first time takes some minutes." >&2
