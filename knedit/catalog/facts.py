@@ -173,7 +173,7 @@ def _no_subject(connection: Connection, relation: Relation, rest: str) -> NoRetu
     known = connection.execute(select(facts.c.subject, facts.c.object).where(facts.c.relation_id == relation.id)).all()
     near = did_you_mean(rest.partition("=")[0], dict.fromkeys(sorted(row[0] for row in known)))
     of_subject = [f"{subject}={object}" for subject, object in known if rest.startswith(f"{subject}=")]
-    cure = f"Its object here: {', '.join(sorted(of_subject))}." if of_subject else near
+    cure = f"The catalog has {', '.join(sorted(of_subject))}." if of_subject else near
     raise CatalogError(f'There is no fact "{rest}" in the relation "{relation.key}"', cure=cure)
 
 

@@ -5,9 +5,8 @@ Builds statements and runs none; knows nothing of connections. The refining coun
 """
 
 from collections.abc import Iterable
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, distinct, func, select, tuple_
+from sqlalchemy import ColumnElement, Executable, and_, case, distinct, func, select, tuple_
 
 from knedit.catalog.schema import (
     facts,
@@ -30,7 +29,7 @@ def _counts() -> ColumnElement[bool]:
     return and_(prompt_attributions.c.status.in_(COUNTED), prompt_attributions.c.peak > 0)
 
 
-def coarse_counts(run_id: int, threshold: float) -> Select[Any]:
+def coarse_counts(run_id: int, threshold: float) -> Executable:
     """Select the fields of CoarseCount over the run's prompts that count."""
     index, score = neuron_scores.c["index"], neuron_scores.c.score
     place = (facts.c.id, facts.c.relation_id, neuron_scores.c.layer, index)
@@ -47,7 +46,7 @@ def coarse_counts(run_id: int, threshold: float) -> Select[Any]:
     )
 
 
-def attributed_facts(run_id: int) -> Select[Any]:
+def attributed_facts(run_id: int) -> Executable:
     """Select the fields of AttributedFact over all of the run's prompts."""
     return (
         select(facts.c.id, facts.c.relation_id, func.sum(case((_counts(), 1), else_=0)))
@@ -60,13 +59,13 @@ def attributed_facts(run_id: int) -> Select[Any]:
     )
 
 
-def refined_totals(refinement_id: int) -> Select[Any]:
+def refined_totals(refinement_id: int) -> Executable:
     """Select the numbers of facts and of relations that were refined."""
     totals = [func.count(), func.count(distinct(facts.c.relation_id))]
     return select(*totals).select_from(refined_facts).join(facts).where(refined_facts.c.refinement_id == refinement_id)
 
 
-def hubs(refinement_id: int, limit: int) -> Select[Any]:
+def hubs(refinement_id: int, limit: int) -> Executable:
     """Select layer, index, facts, relations and the facts of each neuron role, the most facts first."""
     n_facts, n_relations = func.count(), func.count(distinct(facts.c.relation_id))
     of_role = [func.sum(case((knowledge_neurons.c.role == role, 1), else_=0)) for role in NEURON_ROLES]
@@ -81,7 +80,7 @@ def hubs(refinement_id: int, limit: int) -> Select[Any]:
     )
 
 
-def relation_neurons(refinement_id: int, relation_id: int) -> Select[Any]:
+def relation_neurons(refinement_id: int, relation_id: int) -> Executable:
     """Select the fields of RelationNeuron, the most facts first; ties by score, then layer and index."""
     n_facts, score = func.count(), func.sum(knowledge_neurons.c.score)
     generic = func.max(case((knowledge_neurons.c.role == "generic", 1), else_=0))
@@ -95,7 +94,7 @@ def relation_neurons(refinement_id: int, relation_id: int) -> Select[Any]:
     )
 
 
-def uses(refinement_id: int, places: Iterable[tuple[int, int]]) -> Select[Any]:
+def uses(refinement_id: int, places: Iterable[tuple[int, int]]) -> Executable:
     """Select Fact, relation key and KnowledgeNeuron, in this order of columns, for neurons of a refinement."""
     return (
         select(facts, relations.c.key, knowledge_neurons)

@@ -85,12 +85,19 @@ class RefinementVerbs(Transactions):
         with self._reading() as connection:
             n_facts, n_relations = connection.execute(queries.refined_totals(refinement_id)).one()
             return [
-                Hub(*row[:4], row[2] / n_facts, row[3] / n_relations, dict(zip(NEURON_ROLES, row[4:], strict=True)))
-                for row in connection.execute(queries.hubs(refinement_id, limit))
+                Hub(layer, index, facts, relations, facts / n_facts, relations / n_relations, _by_role(counts))
+                for layer, index, facts, relations, *counts in connection.execute(queries.hubs(refinement_id, limit))
             ]
 
     def relation_neurons(self, refinement_id: int, relation_id: int) -> list[RelationNeuron]:
         """Return the neurons of a relation's facts, the most facts first; ties by score, then layer and index."""
         with self._reading() as connection:
             found = connection.execute(queries.relation_neurons(refinement_id, relation_id))
-            return [RelationNeuron(*row[:4], bool(row[4])) for row in found]
+            return [
+                RelationNeuron(layer, index, facts, score, bool(generic))
+                for layer, index, facts, score, generic in found
+            ]
+
+
+def _by_role(counts: list[int]) -> dict[str, int]:
+    return dict(zip(NEURON_ROLES, counts, strict=True))
