@@ -26,7 +26,7 @@ LIGHT = {*GROUND, *DOORS, "catalog", "checkpoints", "flows"}
 
 OWNERS = {
     **dict.fromkeys(("sqlalchemy", "alembic", "psycopg", "pyarrow"), "knedit.catalog"),
-    **dict.fromkeys(("transformers", "gguf", "accelerate"), "knedit.models"),
+    **dict.fromkeys(("transformers", "tokenizers", "huggingface_hub", "gguf", "accelerate"), "knedit.models"),
     "safetensors": "knedit.checkpoints",
     "matplotlib": "knedit.analysis.figures",
     "ray": "knedit.flows.workers",
