@@ -1,0 +1,80 @@
+"""A process that writes edited checkpoints, to be stopped, killed and starved by the tests. Starts without torch.
+
+`python -m tests.checkpoints.writer once MANIFEST PARENT OUTPUT LIMIT` writes one, no file longer than LIMIT bytes
+where that is not 0, and tells what came of it. `… killed MANIFEST PARENT OUTPUT KILLS` forks writers and kills each at
+a random moment until KILLS were killed at work, then lets one live, and tells what lay there after each.
+"""
+
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from knedit.checkpoints.patch import TensorPatch, write_patched
+from knedit.errors import CheckpointError
+
+Write = Callable[[], object]
+
+
+def once(write: Write, output: Path, limit: int) -> str:
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        write()
+    except CheckpointError as error:
+        return str(error)
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "written"
+
+
+def killed(write: Write, output: Path, kills: int) -> list[list[str]]:
+    chance, usual, seen, at_work = random.Random(0), 0.2, [], 0
+    for number in range(500):
+        start = time.perf_counter()
+        child = fork(write)
+        time.sleep(chance.uniform(0, usual))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        seen.append(sorted(path.name for path in output.parent.iterdir()))
+        if output.exists():  # it was quicker than the kill
+            output.rename(output.with_name(f"whole-{number}"))
+            usual = time.perf_counter() - start
+        at_work += f".{output.name}.knedit-partial" in seen[-1]
+        if at_work == kills:
+            break
+    os.waitpid(fork(write), 0)
+    return [*seen, sorted(path.name for path in output.parent.iterdir())]
+
+
+def fork(write: Write) -> int:
+    child = os.fork()
+    if not child:
+        try:
+            write()
+        finally:
+            os._exit(0)
+    return child
+
+
+def main(verb: str, manifest: str, parent: str, output: str, number: str) -> None:
+    patch = TensorPatch("down.1", 1, (0, 5), np.full((2, 1024), 0.5))
+    told: dict[str, Any] = json.loads(manifest)
+
+    def write() -> Path:
+        return write_patched(Path(parent), Path(output), [patch], manifest=told)
+
+    verbs: dict[str, Callable[[Write, Path, int], object]] = {"once": once, "killed": killed}
+    sys.stdout.write(json.dumps(verbs[verb](write, Path(output), int(number))) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
