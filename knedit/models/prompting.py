@@ -64,6 +64,18 @@ def encode_text(model: Model, text: str, answer: str) -> Query:
     return _encode_masked(model, text, _answer_tokens(model, answer.strip(), spaced=before[-1:].isspace()))
 
 
+def blank_text(model: Model, text: str) -> tuple[list[int], tuple[int, ...]]:
+    """Return the tokens that a model reads to go on from a text, and the places of its masks.
+
+    A causal model reads up to the blank `{object}`, or all of a text without one; a masked model one mask there.
+    """
+    before, blank, after = text.partition(BLANK)
+    if not model.masked:
+        return _strip_closing(model, model.tokenizer(before.rstrip())["input_ids"]), ()
+    tokens = model.tokenizer(before + (_mask_token(model) if blank else "") + after)["input_ids"]
+    return tokens, tuple(place for place, token in enumerate(tokens) if token == model.tokenizer.mask_token_id)
+
+
 def token_count(model: Model, answer: str) -> int:
     """Return the number of tokens of an answer that follows a space."""
     return len(_answer_tokens(model, answer, spaced=True))

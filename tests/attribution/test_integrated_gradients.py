@@ -7,6 +7,7 @@ from knedit.attribution.attribute_prompt import Method, attribute_prompt, attrib
 from knedit.errors import KneditError
 from knedit.models.model import Model, wrap_model
 from knedit.models.prompting import Query
+from knedit.models.replay import Replay
 from tests.reference.integrated_gradients import attribute as attribute_slowly
 from tests.tiny_models import TINY, VOCABULARY, network, tokenizer
 
@@ -148,14 +149,17 @@ def test_a_planted_neuron_comes_first() -> None:
     """A value vector that holds the answer's output embedding, on a neuron that is active, outscores all others."""
     model = tiny("llama")
     text, answer = sentence("llama", 1, "last")
+    query = attribute_prompt(model, text, answer, rule="left", steps=1).query
+    tokens, said = torch.tensor([query.tokens]), torch.tensor(query.answers)
+    here = query.positions[0]
+    activation = Replay(model, tokens, position=here, answer_position=here, answers=said).activations[-1, 0]
+    planted = int(activation.abs().argsort()[-4])
     with torch.no_grad():
         weight = model.downs[-1].get_parameter("weight")
         weight.mul_(0.05)
-        weight[:, 7] = 3 * model.output_embedding(VOCABULARY["Paris"])
-        model.blocks[-1].get_submodule("mlp.gate_proj").get_parameter("weight")[7].mul_(4)
+        weight[:, planted] = activation[planted].sign() * 3 * model.output_embedding(query.answers[0])
     found = attribute_prompt(model, text, answer)
-    activation = found.scores[-1].abs().argmax()
-    assert int(activation) == 7
+    assert int(found.scores[-1].argmax()) == planted
 
 
 @pytest.mark.parametrize(

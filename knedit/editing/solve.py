@@ -1,0 +1,131 @@
+"""Compute the new value vectors of a planned edit, with the model untouched.
+
+Each solver is a function in a table, named as the command line and the catalog name it. Steps are carried out in their
+order, on float64 copies of the value vectors; the result is cast once, when it is applied or written.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from knedit.editing.embedding import DEFAULT_WEIGHTS, move_to_embedding
+from knedit.editing.steps import Neuron, Step
+from knedit.editing.zero import zero
+from knedit.errors import EditError
+from knedit.models.model import Model
+from knedit.models.prompting import first_token, token_count
+
+LARGEST_GROWTH = 16.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ValueChange:
+    """One layer's changed value vectors: `old` and `new` [n, D] in float64, rows in the order of `indices`."""
+
+    layer: int
+    indices: tuple[int, ...]
+    old: Tensor
+    new: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What solvers may be told: λ₁ and λ₂ of `embedding`."""
+
+    embedding: tuple[float, float] = DEFAULT_WEIGHTS
+
+
+Solver = Callable[[Model, Step, Tensor, Weights], Tensor]
+
+
+def _embedding(model: Model, step: Step, values: Tensor, weights: Weights) -> Tensor:
+    assert step.old is not None
+    assert step.new is not None
+    check_single_token(model, step.new, step.target)
+    old = model.output_embedding(first_token(model, step.old))
+    new = model.output_embedding(first_token(model, step.new))
+    return move_to_embedding(values, old, new, weights=weights.embedding)
+
+
+def _zero(_: Model, __: Step, values: Tensor, ___: Weights) -> Tensor:
+    return zero(values)
+
+
+UPDATE_SOLVERS: Mapping[str, Solver] = {"embedding": _embedding}
+ERASE_SOLVERS: Mapping[str, Solver] = {"zero": _zero}
+
+
+def solver_of(operation: str, name: str) -> Solver:
+    """Return the solver of that name for an operation; raise EditError if there is none."""
+    solvers = UPDATE_SOLVERS if operation == "update" else ERASE_SOLVERS
+    if name not in solvers:
+        raise EditError(
+            f"there is no solver {name!r} for the operation {operation}", "edit", f"Choose one of {', '.join(solvers)}."
+        )
+    return solvers[name]
+
+
+def check_single_token(model: Model, answer: str, target: str) -> None:
+    """Raise EditError unless the answer is one token of the model: `embedding` moves towards one token's embedding."""
+    tokens = token_count(model, answer)
+    if tokens != 1:
+        raise EditError(
+            f"the new answer {answer!r} is {tokens} tokens, and the solver embedding needs one",
+            target,
+            "Choose an answer that is a single token of this model.",
+        )
+
+
+def solve(
+    model: Model, steps: Sequence[Step], solvers: Mapping[str, str], weights: Weights | None = None
+) -> list[ValueChange]:
+    """Return the changes of all steps together, one a layer, layers and indices ascending.
+
+    `solvers` names the solver of each operation. Raises EditError if a result is not finite, grows past 16 times the
+    old norm, or if nothing changes at all.
+    """
+    current: dict[Neuron, Tensor] = {}
+    for step in steps:
+        values = torch.stack([_value(model, current, neuron) for neuron in step.neurons])
+        solver = solver_of(step.operation, solvers[step.operation])
+        solved = solver(model, step, values, weights or Weights())
+        _check(step, values, solved)
+        current |= dict(zip(step.neurons, solved, strict=True))
+    changes = _by_layer(model, current)
+    if all(torch.equal(change.old, change.new) for change in changes):
+        raise EditError("the edit changes nothing", "; ".join(step.target for step in steps), "Plan it otherwise.")
+    return changes
+
+
+def _value(model: Model, current: Mapping[Neuron, Tensor], neuron: Neuron) -> Tensor:
+    known = current.get(neuron)
+    return model.value_vectors(neuron[0], [neuron[1]])[0].double().cpu() if known is None else known
+
+
+def _check(step: Step, old: Tensor, new: Tensor) -> None:
+    if not torch.isfinite(new).all():
+        raise EditError("the solver's result is not finite", step.target, "The weights may hold NaN or infinity.")
+    growth = float((new.norm(dim=-1) / old.norm(dim=-1).clamp(min=1e-12)).max())
+    if growth > LARGEST_GROWTH:
+        raise EditError(
+            f"a value vector would grow to {growth:.1f} times its norm, more than {LARGEST_GROWTH:g}",
+            step.target,
+            "Choose smaller weights.",
+        )
+
+
+def _by_layer(model: Model, current: Mapping[Neuron, Tensor]) -> list[ValueChange]:
+    layers: dict[int, list[int]] = {}
+    for layer, index in sorted(current):
+        layers.setdefault(layer, []).append(index)
+    return [
+        ValueChange(
+            layer,
+            tuple(indices),
+            model.value_vectors(layer, indices).double().cpu(),
+            torch.stack([current[layer, index] for index in indices]),
+        )
+        for layer, indices in layers.items()
+    ]

@@ -1,0 +1,71 @@
+"""Ask a model its prompts: the answer's probability, whether it is what the model would say, and what it writes.
+
+Scores are those of the model as it stands; no prompt is padded. Knows no catalog, no files and no edits.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from knedit.models.hooks import frozen
+from knedit.models.model import Model
+from knedit.models.prompting import Query, blank_text
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer's probability (the product over its tokens) and whether every token of it is the argmax."""
+
+    probability: float
+    correct: bool
+
+
+@torch.no_grad()
+def answer(model: Model, queries: Sequence[Query]) -> list[Answered]:
+    """Return how the model answers each query, in their order; answers of several tokens are teacher-forced."""
+    found: dict[int, Answered] = {}
+    with frozen(model.net):
+        for numbers in _batches(queries):
+            tokens = torch.tensor([queries[n].tokens for n in numbers], device=model.device)
+            positions = list(queries[numbers[0]].positions)
+            spread = model.net(tokens).logits[:, positions].float().log_softmax(-1)
+            answers = torch.tensor([queries[n].answers for n in numbers], device=model.device)
+            chances = spread.gather(-1, answers[..., None])[..., 0].sum(-1).exp().tolist()
+            right = (spread.argmax(-1) == answers).all(-1).tolist()
+            found |= {n: Answered(p, r) for n, p, r in zip(numbers, chances, right, strict=True)}
+    return [found[n] for n in range(len(queries))]
+
+
+@torch.no_grad()
+def write(model: Model, text: str, *, tokens: int = 12) -> str:
+    """Return what the model writes greedily where the text's blank stands (or at its end): at most so many tokens.
+
+    A masked model fills the blank with the likeliest token of one mask.
+    """
+    with frozen(model.net):
+        ids, masks = blank_text(model, text)
+        given = torch.tensor([ids], device=model.device)
+        if model.masked:
+            best = model.net(given).logits[0, list(masks)].argmax(-1).tolist()
+            return str(model.tokenizer.decode(best))
+        written = model.net.generate(
+            given,
+            attention_mask=torch.ones_like(given),
+            max_new_tokens=tokens,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=model.tokenizer.pad_token_id or model.tokenizer.eos_token_id or 0,
+        )
+        return str(model.tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True))
+
+
+def _batches(queries: Sequence[Query]) -> list[list[int]]:
+    """Return the queries' numbers in batches of one length and one place of the answer."""
+    shapes: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+    for number, query in enumerate(queries):
+        shapes[len(query.tokens), query.positions].append(number)
+    return [numbers[i : i + _BATCH] for numbers in shapes.values() for i in range(0, len(numbers), _BATCH)]

@@ -1,0 +1,104 @@
+"""Load a model from files: never pickle, never remote code unless asked for, never with weights made up.
+
+Knows no catalog; what the files are called and hashed is the business of `checkpoints/`.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from knedit.errors import ModelError
+from knedit.models.layout import Layout, read_layout
+from knedit.models.model import Model, wrap_model
+from knedit.models.sources import local_folder
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
+
+
+def load_model(
+    path_or_id: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Model:
+    """Load a model with its language-modelling head and tokenizer from a folder, a GGUF file or the Hub.
+
+    `dtype` is the precision of computation (`auto`: as stored), `device` a torch device (default: CUDA where there is
+    one). Raises ModelError if the files are missing, hold only pickle weights, lack tensors, or are of no known family.
+    """
+    if dtype not in DTYPES:
+        raise ModelError(f"there is no precision {dtype!r}", "dtype", f"Choose one of {', '.join(DTYPES)}.")
+    folder = local_folder(path_or_id, revision=revision)
+    layout = layout_of(folder)
+    auto = AutoModelForMaskedLM if layout.family.masked else AutoModelForCausalLM
+    arguments: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "local_files_only": True}
+    with quiet():
+        try:
+            net, report = auto.from_pretrained(
+                folder, dtype=DTYPES[dtype], trust_remote_code=trust_remote_code, **arguments
+            )
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=trust_remote_code, local_files_only=True
+            )
+        except Exception as error:
+            raise ModelError(
+                f"transformers cannot load the model: {_first_line(error)}",
+                str(folder),
+                "Check that its files are whole.",
+            ) from error
+    _check_complete(report, folder)
+    net.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return wrap_model(net, tokenizer, source=str(folder))
+
+
+def layout_of(folder: Path) -> Layout:
+    """Return the layout that a folder's config.json describes."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"config.json cannot be read: {_first_line(error)}", str(path), "Repair the file.") from None
+    if not isinstance(config, dict):
+        raise ModelError("config.json is no JSON object", str(path), "Repair the file.")
+    return read_layout(config)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from logging and drawing its own progress bars while the body runs."""
+    verbosity = transformers_logging.get_verbosity()
+    bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()
+
+
+def _check_complete(report: dict[str, Any], folder: Path) -> None:
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if missing:
+        raise ModelError(
+            f"the files lack {len(missing)} of the network's tensors, such as {missing[0]}",
+            str(folder),
+            "A head that was never saved would be random: use a checkpoint with its language-modelling head.",
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
