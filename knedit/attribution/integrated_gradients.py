@@ -186,9 +186,9 @@ def _probe(
     answers: dict[int, Answers] = {}
     for layer, numbers in by_layer.items():
         counts = [len(alphas[n]) for n in numbers]
-        probabilities = found[layer].probability.split(counts)
+        probabilities = torch.split(found[layer].probability, counts)
         grads = found[layer].gradient
-        parts = grads.split(counts) if grads is not None else [None] * len(counts)
+        parts = torch.split(grads, counts) if grads is not None else [None] * len(counts)
         for number, probability, part in zip(numbers, probabilities, parts, strict=True):
             answers[number] = Answers(probability, part)
     return [answers[number] for number in range(len(intervals))]

@@ -1,7 +1,7 @@
 """Choose the neurons that an edit changes, from what refinement knows of facts and relations.
 
-Knows no weights and no catalog. Source: Dai et al., ACL 2022, sections 4.3 and 4.4, and their code: hubs are left out of
-an update; a relation is erased through its most frequent neurons.
+Knows no weights and no catalog. Source: Dai et al., ACL 2022, sections 4.3 and 4.4, and their code: hubs are left
+out of an update; a relation is erased through its most frequent neurons.
 """
 
 from collections.abc import Collection, Iterable

@@ -12,7 +12,9 @@ DEFAULT_WEIGHTS = (1.0, 8.0)
 def move_to_embedding(
     values: Tensor, old: Tensor, new: Tensor, *, weights: tuple[float, float] = DEFAULT_WEIGHTS
 ) -> Tensor:
-    """Return the new value vectors [n, D] from `values` [n, D] and the output embeddings `old`, `new` [D], in float64."""
+    """Return new value vectors [n, D] from `values` [n, D] and the output embeddings `old`, `new` [D]; all float64."""
     values, old, new = values.double(), old.double(), new.double()
     norms = values.norm(dim=-1, keepdim=True)
-    return values - weights[0] * norms * (old / old.norm()) + weights[1] * norms * (new / new.norm())
+    away, towards = old / old.norm(), new / new.norm()
+    moved: Tensor = values - weights[0] * norms * away + weights[1] * norms * towards
+    return moved

@@ -1,4 +1,4 @@
-"""Erase by zeroing value vectors: the neurons still fire, and say nothing. Source: Dai et al., ACL 2022, section 4.4."""
+"""Erase by zeroing value vectors: the neurons still fire, and say nothing. Source: Dai et al., ACL 2022."""
 
 import torch
 from torch import Tensor

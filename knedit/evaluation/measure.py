@@ -24,7 +24,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One measured value. `metric`: probability, correct (0 or 1), new_probability, new_correct, or generated (a text)."""
+    """One measured value. `metric`: probability, correct (0 or 1), new_probability, new_correct, generated (a text)."""
 
     fact_id: int
     prompt_id: int

@@ -84,7 +84,7 @@ def _write_plain(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from knedit.models.loading import quiet
+    from knedit.models.quiet import quiet
 
     with quiet():
         source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}

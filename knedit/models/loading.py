@@ -4,19 +4,16 @@ Knows no catalog; what the files are called and hashed is the business of `check
 """
 
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from knedit.errors import ModelError
 from knedit.models.layout import Layout, read_layout
 from knedit.models.model import Model, wrap_model
+from knedit.models.quiet import quiet
 from knedit.models.sources import local_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
@@ -39,7 +36,7 @@ def load_model(
         raise ModelError(f"there is no precision {dtype!r}", "dtype", f"Choose one of {', '.join(DTYPES)}.")
     folder = local_folder(path_or_id, revision=revision)
     layout = layout_of(folder)
-    auto = AutoModelForMaskedLM if layout.family.masked else AutoModelForCausalLM
+    auto: Any = AutoModelForMaskedLM if layout.family.masked else AutoModelForCausalLM
     arguments: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "local_files_only": True}
     with quiet():
         try:
@@ -70,23 +67,6 @@ def layout_of(folder: Path) -> Layout:
     if not isinstance(config, dict):
         raise ModelError("config.json is no JSON object", str(path), "Repair the file.")
     return read_layout(config)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers from logging and drawing its own progress bars while the body runs."""
-    verbosity = transformers_logging.get_verbosity()
-    bar = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bar:
-            transformers_logging.enable_progress_bar()
 
 
 def _check_complete(report: dict[str, Any], folder: Path) -> None:

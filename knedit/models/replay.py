@@ -146,7 +146,7 @@ class Replay:
         if gradients:
             grads = torch.autograd.grad(probability.sum(), list(leaves.values()))
         counts = [len(rows.prompts) for rows in chunk.values()]
-        shares = probability.detach().split(counts)
+        shares = torch.split(probability.detach(), counts)
         return {
             layer: Answers(share, None if grad is None else grad.float())
             for layer, share, grad in zip(chunk, shares, grads, strict=True)
@@ -205,7 +205,8 @@ def _record(model: Model, tokens: Tensor, start: int) -> tuple[list[_Call], list
             hooks.callback(down.register_forward_pre_hook(note_input).remove)
         logits = model.net(tokens[:, start:], **arguments).logits
     if cache is not None:
-        for call, layer in zip(calls, cache.layers, strict=True):
+        recorded: Sequence[Any] = cache.layers
+        for call, layer in zip(calls, recorded, strict=True):
             call.prefix = layer.keys[..., :start, :], layer.values[..., :start, :]
     return calls, inputs, logits
 

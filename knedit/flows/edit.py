@@ -1,0 +1,136 @@
+"""Carry out a planned edit: try it in memory, or write it as a patched checkpoint and register that as a child."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from knedit.catalog.store import Catalog
+from knedit.checkpoints.patch import TensorPatch, write_patched
+from knedit.checkpoints.verify import verify_folder
+from knedit.editing.apply import edited
+from knedit.editing.solve import ValueChange, solve
+from knedit.editing.steps import Neuron, Step
+from knedit.errors import CheckpointError, EditError
+from knedit.evaluation.measure import Measure, Probe, measure
+from knedit.flows.checkpoint import add_checkpoint, checked_folder, down_tensors
+from knedit.flows.plan import check_origin, solvers_of, weights_of
+from knedit.models.model import Model
+from knedit.records import Checkpoint, Edit, EditTarget, Fact, show_id
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An edit as the catalog has it, with everything that its steps name."""
+
+    edit: Edit
+    checkpoint: Checkpoint
+    targets: tuple[EditTarget, ...]
+    facts: dict[int, Fact]
+    relations: dict[int, str]
+    steps: tuple[Step, ...]
+
+
+def read_edit(catalog: Catalog, edit: Edit) -> Planned:
+    """Gather a stored edit; raise EditError if its neurons were found in another checkpoint than it edits."""
+    (checkpoint,) = (one for one in catalog.checkpoints() if one.id == edit.checkpoint_id)
+    (refinement,) = (one for one in catalog.refinements() if one.id == edit.refinement_id)
+    check_origin(catalog, checkpoint, refinement)
+    targets = tuple(catalog.edit_targets(edit.id))
+    facts = {fact.id: fact for fact in catalog.facts()}
+    relations = {relation.id: relation.key for relation in catalog.relations()}
+    neurons: dict[int, list[Neuron]] = defaultdict(list)
+    for neuron in catalog.edit_neurons(edit.id):
+        neurons[neuron.step].append((neuron.layer, neuron.index))
+    by_step: dict[int, list[EditTarget]] = defaultdict(list)
+    for target in targets:
+        by_step[target.step].append(target)
+    steps = tuple(
+        _step(members, [facts[one.fact_id] for one in members], relations, neurons[number])
+        for number, members in sorted(by_step.items())
+    )
+    return Planned(edit, checkpoint, targets, facts, relations, steps)
+
+
+def _step(
+    targets: Sequence[EditTarget], facts: Sequence[Fact], relations: dict[int, str], neurons: Sequence[Neuron]
+) -> Step:
+    key = relations[facts[0].relation_id]
+    if targets[0].operation == "erase-relation":
+        return Step("erase-relation", key, tuple(neurons))
+    fact = facts[0]
+    return Step(targets[0].operation, f"{key}/{fact.subject}", tuple(neurons), fact.object, targets[0].new_object)
+
+
+def solve_edit(planned: Planned, model: Model) -> list[ValueChange]:
+    """Return the changes of a stored edit, computed with the model untouched."""
+    config = planned.edit.config
+    return solve(model, planned.steps, solvers_of(config), weights_of(config))
+
+
+def try_edit(planned: Planned, model: Model, probes: Sequence[Probe]) -> tuple[list[Measure], list[Measure]]:
+    """Measure the model before and with the edit in memory; afterwards the network is bit for bit as it was."""
+    changes = solve_edit(planned, model)
+    before = measure(model, probes)
+    with edited(model, changes):
+        after = measure(model, probes)
+    return before, after
+
+
+def apply_edit(
+    catalog: Catalog, planned: Planned, model: Model, output: Path, *, name: str | None = None
+) -> Checkpoint:
+    """Write the edited checkpoint to a new folder, verify it byte by byte, and register it as a child of its parent.
+
+    Raises CheckpointError where the folder exists or cannot be written; then there is no folder, and the parent and
+    the catalog are as they were.
+    """
+    parent = checked_folder(planned.checkpoint)
+    patches = _patches(parent, model, solve_edit(planned, model))
+    write_patched(parent, output, patches, manifest=_manifest(planned))
+    report = verify_folder(output, parent)
+    if not report.ok:
+        raise CheckpointError(
+            f"the written checkpoint does not verify: {'; '.join(report.problems)}", str(output), "Do not use it."
+        )
+    child = add_checkpoint(catalog, output, name=name or output.name)
+    catalog.set_edit_result(planned.edit.id, child.id)
+    return child
+
+
+def _patches(folder: Path, model: Model, changes: Sequence[ValueChange]) -> list[TensorPatch]:
+    names = down_tensors(folder, model.layout)
+    axis = model.layout.family.neuron_axis
+    return [TensorPatch(names[change.layer], axis, change.indices, change.new.numpy()) for change in changes]
+
+
+def _manifest(planned: Planned) -> dict[str, Any]:
+    checkpoint = planned.checkpoint
+    return {
+        "knedit": version("knedit"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parent": {"name": checkpoint.name, "sha256": checkpoint.sha256, "revision": checkpoint.revision or None},
+        "edit": {
+            "id": show_id(planned.edit.id),
+            "config": dict(planned.edit.config),
+            "steps": [
+                {"operation": step.operation, "target": step.target, "new": step.new, "neurons": len(step.neurons)}
+                for step in planned.steps
+            ],
+        },
+    }
+
+
+def find_result(catalog: Catalog, edit: Edit) -> Checkpoint:
+    """Return the checkpoint that an edit was written to; raise EditError if it was not applied yet."""
+    for checkpoint in catalog.checkpoints():
+        if checkpoint.id == edit.result_id:
+            return checkpoint
+    raise EditError(
+        "the edit was not applied yet, so there are no files to score",
+        f"edit {show_id(edit.id)}",
+        f"Run: knedit edit apply {show_id(edit.id)} --output FOLDER",
+    )

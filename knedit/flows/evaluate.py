@@ -1,0 +1,113 @@
+"""Evaluate an edit from the written files: parent and child are loaded one after the other and asked the same prompts."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from knedit.catalog.store import Catalog
+from knedit.evaluation.measure import Measure, Probe, measure
+from knedit.evaluation.report import Judged
+from knedit.flows.checkpoint import load_checkpoint
+from knedit.flows.edit import Planned, find_result
+from knedit.records import Evaluation, Fact, Prompt
+
+_ROLES = ("attribute", "paraphrase", "generate")
+_SIBLINGS, _OTHERS, _WRITTEN = 8, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A probe with the group that it counts for."""
+
+    probe: Probe
+    group: str
+
+
+def choose_probes(catalog: Catalog, planned: Planned) -> list[Asked]:
+    """Return what to ask: every prompt of the edited facts, and one wording each of facts that shall stay as they are.
+
+    Beside the edit stand up to 8 other facts of each relation touched, 2 of every other relation, and all protected
+    facts; their ids, being fingerprints, order them in a way that is random and always the same.
+    """
+    edited = {target.fact_id: target for target in planned.targets}
+    others = _bystanders(planned, set(edited))
+    prompts: dict[int, list[Prompt]] = defaultdict(list)
+    for prompt in catalog.prompts([*edited, *(fact.id for fact, _ in others)], roles=_ROLES):
+        prompts[prompt.fact_id].append(prompt)
+    asked = []
+    for number, (fact_id, target) in enumerate(edited.items()):
+        group = "updated" if target.operation == "update" else "erased"
+        single = target.operation != "erase-relation" or number < _WRITTEN + len(planned.steps)
+        shown = _shown(prompts[fact_id]) if single else set()
+        asked += [Asked(Probe(p, target.new_object, p.id in shown), group) for p in prompts[fact_id]]
+    for fact, group in others:
+        wording = [p for p in prompts[fact.id] if p.role == "paraphrase"] or prompts[fact.id]
+        asked += [Asked(Probe(p, None, group == "other relations"), group) for p in wording[:1]]
+    return asked
+
+
+def _bystanders(planned: Planned, edited: set[int]) -> list[tuple[Fact, str]]:
+    touched = {planned.facts[fact_id].relation_id for fact_id in edited}
+    by_relation: dict[int, list[Fact]] = defaultdict(list)
+    for fact in sorted(planned.facts.values(), key=lambda fact: fact.id):
+        if fact.id not in edited and fact.status != "retired":
+            by_relation[fact.relation_id].append(fact)
+    chosen = []
+    for relation, facts in by_relation.items():
+        group = "same relation" if relation in touched else "other relations"
+        limit = _SIBLINGS if relation in touched else _OTHERS
+        chosen += [(f, group) for n, f in enumerate(facts) if n < limit or f.status == "protected"]
+    return chosen
+
+
+def _shown(prompts: Sequence[Prompt]) -> set[int]:
+    """Return the prompts for which text is generated: two wordings, the paraphrases and the free generations."""
+    first = [p for p in prompts if p.role == "attribute"][:2]
+    return {p.id for p in [*first, *(p for p in prompts if p.role != "attribute")]}
+
+
+def evaluate_edit(catalog: Catalog, planned: Planned, *, dtype: str = "float32") -> list[Judged]:
+    """Measure parent and child from their files, store every value, and return them with their groups.
+
+    Raises EditError if the edit was not applied, CheckpointError if files of either are gone or changed.
+    """
+    child = find_result(catalog, planned.edit)
+    asked = choose_probes(catalog, planned)
+    probes = [one.probe for one in asked]
+    before = measure(load_checkpoint(planned.checkpoint, dtype=dtype), probes)
+    after = measure(load_checkpoint(child, dtype=dtype), probes)
+    evaluations = pair(planned.edit.id, child.id, before, after)
+    catalog.put_evaluations(evaluations)
+    return judge(asked, evaluations)
+
+
+def stored_evaluation(catalog: Catalog, planned: Planned) -> list[Judged]:
+    """Return what the catalog remembers of an edit's evaluation; empty if there was none."""
+    return judge(choose_probes(catalog, planned), catalog.evaluations(planned.edit.id))
+
+
+def pair(edit_id: int, checkpoint_id: int, before: Sequence[Measure], after: Sequence[Measure]) -> list[Evaluation]:
+    """Return one evaluation a prompt and metric from what was measured before and after."""
+    later = {(one.prompt_id, one.metric): one for one in after}
+    pairs = [(one, later[one.prompt_id, one.metric]) for one in before]
+    return [
+        Evaluation(
+            edit_id,
+            checkpoint_id,
+            old.fact_id,
+            old.prompt_id,
+            old.metric,
+            old.value,
+            new.value,
+            old.text,
+            new.text,
+        )
+        for old, new in pairs
+    ]
+
+
+def judge(asked: Sequence[Asked], evaluations: Sequence[Evaluation]) -> list[Judged]:
+    """Return evaluations with the group and role of their prompts, in the order in which these were asked."""
+    places = {one.probe.prompt.id: (number, one) for number, one in enumerate(asked)}
+    known = sorted((e for e in evaluations if e.prompt_id in places), key=lambda e: places[e.prompt_id][0])
+    return [Judged(e, places[e.prompt_id][1].group, places[e.prompt_id][1].probe.prompt.role) for e in known]

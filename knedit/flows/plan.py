@@ -1,0 +1,231 @@
+"""Plan an edit: from wishes in words, through the catalog's neurons, to a stored edit that can be shown, tried, applied.
+
+Planning solves the edit once with the model untouched, so that what cannot be done is said before anything is stored.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from knedit.catalog.store import Catalog
+from knedit.editing.choose import neurons_of_fact, neurons_of_relation
+from knedit.editing.solve import ValueChange, Weights, solve, solver_of
+from knedit.editing.steps import Neuron, Step
+from knedit.errors import CatalogError, EditError
+from knedit.models.model import Model
+from knedit.records import Checkpoint, Edit, EditNeuron, EditTarget, Fact, Refinement, show_id
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a user asks for, in words: `R/SUBJECT=NEW`, `R/SUBJECT`, and relation keys."""
+
+    updates: Sequence[str] = ()
+    erasures: Sequence[str] = ()
+    relations: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How an edit is to be made: solvers, the roles of neurons that may be touched, and how many erase a relation."""
+
+    update_solver: str = "embedding"
+    erase_solver: str = "zero"
+    weights: tuple[float, float] = field(default_factory=lambda: Weights().embedding)
+    roles: tuple[str, ...] = ("fact",)
+    relation_neurons: int = 20
+
+    def as_config(self) -> dict[str, Any]:
+        return {
+            "update": {"solver": self.update_solver, "weights": list(self.weights)},
+            "erase": {"solver": self.erase_solver, "relation_neurons": self.relation_neurons},
+            "roles": list(self.roles),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One wish, found in the catalog: the facts it touches and the new object, if any."""
+
+    operation: str
+    target: str
+    facts: tuple[Fact, ...]
+    new: str | None = None
+
+
+def plan_edit(
+    catalog: Catalog,
+    checkpoint: Checkpoint,
+    model: Model,
+    wishes: Wishes,
+    choices: Choices,
+    *,
+    refinement: str | None = None,
+) -> tuple[Edit, list[ValueChange]]:
+    """Plan an edit, store it, and return it with the changes that it would make.
+
+    The same wishes on the same refinement are the same edit. Raises EditError or CatalogError for what is unknown,
+    protected, contradictory, without neurons, or beyond the solver; then nothing is stored.
+    """
+    for operation, name in (("update", choices.update_solver), ("erase", choices.erase_solver)):
+        solver_of(operation, name)
+    goals = find_goals(catalog, wishes)
+    chosen = find_refinement(catalog, checkpoint, refinement)
+    steps = choose_steps(catalog, checkpoint, chosen, goals, choices)
+    config = choices.as_config()
+    changes = solve(model, steps, solvers_of(config), weights_of(config))
+    spelled = [[goal.operation, [fact.id for fact in goal.facts], goal.new] for goal in goals]
+    neurons = [list(step.neurons) for step in steps]
+    identity = Edit.identify(checkpoint.id, chosen.id, config, [spelled, neurons])
+    edit = Edit(identity, chosen.id, checkpoint.id, None, config, datetime.now(UTC))
+    stored = catalog.put_edit(
+        edit,
+        [
+            EditTarget(identity, number, fact.id, goal.operation, goal.new)
+            for number, goal in enumerate(goals)
+            for fact in goal.facts
+        ],
+        [
+            EditNeuron(identity, number, layer, index)
+            for number, step in enumerate(steps)
+            for layer, index in step.neurons
+        ],
+    )
+    return stored, changes
+
+
+def find_goals(catalog: Catalog, wishes: Wishes) -> list[Goal]:
+    """Return the wishes as goals, updates first; raise EditError where one is empty, protected or contradicts another."""
+    goals = [_update_goal(catalog, wish) for wish in wishes.updates]
+    keys = {relation.id: relation.key for relation in catalog.relations()}
+    for wish in wishes.erasures:
+        fact = catalog.find_fact(wish)
+        goals.append(Goal("erase", f"{keys[fact.relation_id]}/{fact.subject}", (fact,)))
+    for key in wishes.relations:
+        facts = tuple(fact for fact in catalog.facts(relation=key) if fact.status != "retired")
+        if not facts:
+            raise EditError("the relation has no facts to erase", key, "Run: knedit facts list")
+        goals.append(Goal("erase-relation", key, facts))
+    if not goals:
+        raise EditError("nothing is to be edited", "plan", "Give --update, --erase or --erase-relation.")
+    _check_goals(goals)
+    return goals
+
+
+def _update_goal(catalog: Catalog, wish: str) -> Goal:
+    reference, sign, new = wish.rpartition("=")
+    if not sign or not new.strip() or not reference:
+        raise EditError("an update is written RELATION/SUBJECT=NEW", repr(wish), 'Example: "capital/France=Rome".')
+    fact = catalog.find_fact(reference)
+    if new.strip() == fact.object:
+        raise EditError(f"the new object {new.strip()!r} is the present one", reference, "Choose another object.")
+    return Goal("update", reference, (fact,), new.strip())
+
+
+def _check_goals(goals: Sequence[Goal]) -> None:
+    seen: dict[int, str] = {}
+    for goal in goals:
+        for fact in goal.facts:
+            if fact.status == "protected":
+                raise EditError(
+                    f"the fact {fact.subject} – {fact.object} is protected", goal.target, "Leave it out of the edit."
+                )
+            if fact.id in seen:
+                raise EditError(
+                    f"the fact {fact.subject} – {fact.object} is edited twice, by {seen[fact.id]} and {goal.target}",
+                    "plan",
+                    "Keep one of the two.",
+                )
+            seen[fact.id] = goal.target
+
+
+def find_refinement(catalog: Catalog, checkpoint: Checkpoint, reference: str | None) -> Refinement:
+    """Return the checkpoint's newest refinement, or the one that `reference` begins to spell.
+
+    Raises EditError for a refinement of another checkpoint: its neurons mean nothing here.
+    """
+    if reference is None:
+        return catalog.latest_refinement(checkpoint.id)
+    found = [one for one in catalog.refinements() if show_id(one.id).startswith(reference)]
+    if len(found) != 1:
+        raise CatalogError(f"{len(found)} refinements begin with {reference!r}", catalog.address, "Give more digits.")
+    check_origin(catalog, checkpoint, found[0])
+    return found[0]
+
+
+def check_origin(catalog: Catalog, checkpoint: Checkpoint, refinement: Refinement) -> None:
+    """Raise EditError unless the refinement's neurons were found in this very checkpoint."""
+    if refinement.run_id not in {run.id for run in catalog.runs(checkpoint.id)}:
+        raise EditError(
+            f"the neurons of refinement {show_id(refinement.id)} were found in another checkpoint",
+            f"checkpoint {checkpoint.name}",
+            f"Run: knedit attribute {checkpoint.name}, then knedit refine {checkpoint.name}",
+        )
+
+
+def choose_steps(
+    catalog: Catalog, checkpoint: Checkpoint, refinement: Refinement, goals: Sequence[Goal], choices: Choices
+) -> list[Step]:
+    """Return one step a goal with its neurons; what an erasure zeroes, no update may use."""
+    refined = {fact.fact_id for fact in catalog.refined_facts(refinement.id)}
+    taken: set[Neuron] = set()
+    steps: dict[int, Step] = {}
+    order = sorted(range(len(goals)), key=lambda number: goals[number].operation == "update")
+    for number in order:
+        goal = goals[number]
+        _check_refined(checkpoint, goal, refined)
+        if goal.operation == "erase-relation":
+            step = _relation_step(catalog, refinement, goal, choices)
+        else:
+            step = _fact_step(catalog, refinement, goal, choices, taken)
+        if goal.operation != "update":
+            taken |= set(step.neurons)
+        steps[number] = step
+    return [steps[number] for number in range(len(goals))]
+
+
+def _fact_step(
+    catalog: Catalog, refinement: Refinement, goal: Goal, choices: Choices, taken: Collection[Neuron]
+) -> Step:
+    (fact,) = goal.facts
+    neurons = catalog.neurons_of(refinement.id, fact.id)
+    barred = taken if goal.operation == "update" else ()
+    chosen = neurons_of_fact(neurons, roles=choices.roles, target=goal.target, taken=barred)
+    return Step(goal.operation, goal.target, chosen, fact.object, goal.new)
+
+
+def _relation_step(catalog: Catalog, refinement: Refinement, goal: Goal, choices: Choices) -> Step:
+    generic = "generic" in choices.roles
+    ranked = catalog.relation_neurons(refinement.id, goal.facts[0].relation_id)
+    places = [(one.layer, one.index) for one in ranked if generic or not one.generic]
+    chosen = neurons_of_relation(places, limit=choices.relation_neurons, target=goal.target)
+    return Step(goal.operation, goal.target, chosen)
+
+
+def _check_refined(checkpoint: Checkpoint, goal: Goal, refined: Collection[int]) -> None:
+    if not any(fact.id in refined for fact in goal.facts):
+        raise EditError(
+            "the catalog has no refined neurons: it was not attributed, or not refined since",
+            goal.target,
+            f"Run: knedit attribute {checkpoint.name} --relation {goal.target.partition('/')[0]},"
+            f" then knedit refine {checkpoint.name}",
+        )
+
+
+def solvers_of(config: Any) -> dict[str, str]:
+    """Return the solver of each operation that an edit's configuration names."""
+    erase = config["erase"]["solver"]
+    return {"update": config["update"]["solver"], "erase": erase, "erase-relation": erase}
+
+
+def weights_of(config: Any) -> Weights:
+    """Return the solvers' settings that an edit's configuration holds."""
+    old, new = config["update"]["weights"]
+    return Weights((float(old), float(new)))
+
+
+def _edit_neurons(identity: int, steps: Sequence[Step]) -> list[EditNeuron]:
+    return [
+        EditNeuron(identity, number, layer, index) for number, step in enumerate(steps) for layer, index in step.neurons
+    ]
