@@ -120,8 +120,9 @@ def _standing(connection: Connection, address: URL, folder: Path | None) -> Stan
     needed = scripts.get_current_head()
     assert needed is not None
     known = {script.revision for script in scripts.walk_revisions()}
-    heads = MigrationContext.configure(connection).get_current_heads()
+    # Tables first: a catalog that another process makes in between is then current, and not somebody else's.
     tables = set(inspect(connection).get_table_names()) - {"alembic_version"}
+    heads = MigrationContext.configure(connection).get_current_heads()
     return Standing(show_address(address), _state(heads, known, needed, tables), "+".join(heads) or None, needed)
 
 

@@ -84,7 +84,9 @@ def test_an_edit_is_found_by_a_unique_beginning_of_its_id(catalog: Catalog) -> N
     for one in near:
         catalog.put_edit(one, [], [])
     assert catalog.find_edit(show_id(EDIT.id)[:8]) == EDIT
-    with pytest.raises(CatalogError, match=r'2 edits begin with "7abc"\. Name one of 7abc000000000001, 7abc000000000002'):
+    with pytest.raises(
+        CatalogError, match=r'2 edits begin with "7abc"\. Name one of 7abc000000000001, 7abc000000000002'
+    ):
         catalog.find_edit("7abc")
     for unknown in ("7ab", "0000", "", "an edit"):
         with pytest.raises(CatalogError, match=f'There is no edit "{unknown}" in the catalog'):

@@ -1,0 +1,83 @@
+import dataclasses
+import re
+
+import pytest
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateTable
+
+from knedit import records
+from knedit.catalog import schema
+from knedit.catalog.connecting import open_engine, read_address
+from knedit.catalog.store import Catalog
+
+NOUNS = {
+    "relations": records.Relation,
+    "facts": records.Fact,
+    "prompts": records.Prompt,
+    "checkpoints": records.Checkpoint,
+    "attribution_runs": records.AttributionRun,
+    "prompt_attributions": records.PromptAttribution,
+    "neuron_scores": records.NeuronScore,
+    "refinements": records.Refinement,
+    "refined_facts": records.RefinedFact,
+    "knowledge_neurons": records.KnowledgeNeuron,
+    "edits": records.Edit,
+    "edit_targets": records.EditTarget,
+    "edit_neurons": records.EditNeuron,
+    "evaluations": records.Evaluation,
+}
+
+
+def test_every_table_is_a_record_and_its_columns_are_the_fields_in_their_order() -> None:
+    fields = {name: [field.name for field in dataclasses.fields(noun)] for name, noun in NOUNS.items()}
+    assert {name: [column.name for column in table.c] for name, table in schema.metadata.tables.items()} == fields
+
+
+def lines(statement: str) -> set[str]:
+    return {re.sub(r"\s+", " ", line).strip().rstrip(",") for line in statement.splitlines() if line.strip()}
+
+
+def test_the_migrated_sqlite_tables_say_the_same_as_the_schema_checks_and_all(sqlite_url: str) -> None:
+    Catalog(sqlite_url).close()
+    engine = open_engine(read_address(sqlite_url))
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'").all()
+    engine.dispose()
+    written = {name: lines(sql) for name, sql in found if name != "alembic_version"}
+    meant = {
+        name: lines(str(CreateTable(table).compile(dialect=sqlite.dialect())))
+        for name, table in schema.metadata.tables.items()
+    }
+    assert written == meant
+
+
+QUESTIONS = {
+    "facts by relation": "SELECT * FROM facts WHERE relation_id = 1",
+    "facts by subject": "SELECT * FROM facts WHERE subject = 'France'",
+    "prompts by fact": "SELECT * FROM prompts WHERE fact_id = 1",
+    "scores by prompt": "SELECT * FROM neuron_scores WHERE run_id = 1 AND prompt_id = 2",
+    "scores by neuron": 'SELECT * FROM neuron_scores WHERE run_id = 1 AND layer = 2 AND "index" = 3',
+    "neurons by place": 'SELECT * FROM knowledge_neurons WHERE refinement_id = 1 AND layer = 2 AND "index" = 3',
+    "neurons by fact": "SELECT * FROM knowledge_neurons WHERE fact_id = 1",
+    "evaluations by edit": "SELECT * FROM evaluations WHERE edit_id = 1",
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS.keys())
+def test_no_frequent_question_reads_a_whole_table(sqlite_url: str, question: str) -> None:
+    Catalog(sqlite_url).close()
+    engine = open_engine(read_address(sqlite_url))
+    with engine.connect() as connection:
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}")]
+    engine.dispose()
+    assert all(step.startswith("SEARCH") for step in plan), plan
+
+
+def test_no_table_of_composite_keys_has_a_rowid_on_sqlite() -> None:
+    composite = {name for name, table in schema.metadata.tables.items() if len(table.primary_key) > 1}
+    without = {
+        name
+        for name, table in schema.metadata.tables.items()
+        if "WITHOUT ROWID" in str(CreateTable(table).compile(dialect=sqlite.dialect()))
+    }
+    assert without == composite
