@@ -1,7 +1,7 @@
 """Integrated gradients of an answer's probability over one layer's neurons at one position, for all layers.
 
 Attr_i = (w_i − w0_i) · ∫₀¹ ∂P(y | x, w := w0 + α(w − w0)) / ∂w_i dα (Dai et al., ACL 2022, equation 4), the integral by
-a rule of `quadrature`, or adaptively: a small Gauss rule everywhere, and intervals halved only where the completeness
+a rule of `quadrature`, or adaptively: a small Gauss rule everywhere, and intervals cut only where the completeness
 Σ_i Attr_i = P(w) − P(w0) is missed. Knows no prompts, files or catalog.
 
 Shapes: B prompts, L layers, F neurons, S points.
@@ -17,7 +17,9 @@ from knedit.attribution.quadrature import RULES, gauss
 from knedit.models.replay import DEFAULT_MEMORY, Answers, Replay, Rows
 
 DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "midpoint": 20, "gauss": 6, "adaptive": 5}
-MAX_HALVINGS = 12
+MAX_CUTS = 10
+# A path that is not smooth is so near the baseline, where a massive neuron takes over the stream's norm.
+FIRST_CUT = tuple(2.0**-n for n in range(6, 0, -1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def integrate(
 
     `steps` is the number of points (of each interval, if adaptive); `tolerance` bounds the adaptive completeness error
     of a layer, as a share of the prompt's largest |P(w) − P(w0)|; `baseline` [L, B, F] is w0, zero by default. What
-    still misses the tolerance after 12 halvings is returned with its error.
+    still misses the tolerance after ten cuts is returned with its error.
     """
     assert rule in DEFAULT_STEPS, f"no such rule: {rule}"
     points = DEFAULT_STEPS[rule] if steps is None else steps
@@ -110,41 +112,44 @@ def _start_probability(path: _Path) -> Tensor:
 def _integrate_adaptively(
     path: _Path, intervals: list[_Interval], start: Tensor, *, points: int, tolerance: float
 ) -> None:
-    """Add up intervals whose completeness holds, halve the others; at the last halving take them as they are."""
+    """Add up intervals whose completeness holds, cut the others; after the last cut take them as they are."""
     nodes = gauss(points)
     end = path.replay.probability
     allowed = tolerance * (end[:, None] - start).abs().amax(dim=1)
     for interval in intervals:
         interval.p_low = float(start[interval.prompt, interval.layer])
         interval.p_high = float(end[interval.prompt])
-    for halving in range(MAX_HALVINGS + 1):
-        last = halving == MAX_HALVINGS
+    for cuts in range(MAX_CUTS + 1):
         parts = _spend(path, intervals, nodes.points, nodes.weights, keep=False)
         failing = []
         for interval, part in zip(intervals, parts, strict=True):
             assert interval.p_low is not None
             assert interval.p_high is not None
             error = float(part.sum()) - (interval.p_high - interval.p_low)
-            if last or abs(error) <= float(allowed[interval.prompt]) * (interval.high - interval.low) ** 0.5:
+            share = (interval.high - interval.low) ** 0.5
+            if cuts == MAX_CUTS or abs(error) <= float(allowed[interval.prompt]) * share:
                 path.scores[interval.prompt, interval.layer] += part
                 path.error[interval.prompt, interval.layer] += error
             else:
                 failing.append(interval)
         if not failing:
             return
-        intervals = _halve(path, failing)
+        intervals = _cut(path, failing, FIRST_CUT if cuts == 0 else (0.5,))
 
 
-def _halve(path: _Path, intervals: Sequence[_Interval]) -> list[_Interval]:
-    """Cut each interval in the middle, where P is evaluated."""
-    middles = [(interval.low + interval.high) / 2 for interval in intervals]
-    found = _probe(path, intervals, [[middle] for middle in middles], gradients=False)
-    halves = []
-    for interval, middle, answers in zip(intervals, middles, found, strict=True):
-        p_middle = float(answers.probability[0])
-        halves.append(_Interval(interval.prompt, interval.layer, interval.low, middle, interval.p_low, p_middle))
-        halves.append(_Interval(interval.prompt, interval.layer, middle, interval.high, p_middle, interval.p_high))
-    return halves
+def _cut(path: _Path, intervals: Sequence[_Interval], cuts: Sequence[float]) -> list[_Interval]:
+    """Cut each interval at the same parts of its length, where P is evaluated."""
+    places = [[i.low + (i.high - i.low) * cut for cut in cuts] for i in intervals]
+    found = _probe(path, intervals, places, gradients=False)
+    pieces = []
+    for interval, own, answers in zip(intervals, places, found, strict=True):
+        ends = [interval.low, *own, interval.high]
+        chances = [interval.p_low, *answers.probability.tolist(), interval.p_high]
+        pieces += [
+            _Interval(interval.prompt, interval.layer, ends[n], ends[n + 1], chances[n], chances[n + 1])
+            for n in range(len(ends) - 1)
+        ]
+    return pieces
 
 
 def _spend(

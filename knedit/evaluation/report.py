@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from knedit.records import Evaluation
+from knedit.records import Evaluation, Prompt
 
 GROUP_ORDER = ("updated", "erased", "same relation", "other relations")
 
@@ -26,11 +26,19 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """An evaluation with the group and the role that it counts for."""
+    """An evaluation with the group that it counts for, and its prompt."""
 
     evaluation: Evaluation
     group: str
-    role: str
+    prompt: Prompt
+
+    @property
+    def role(self) -> str:
+        return self.prompt.role
+
+    @property
+    def text(self) -> str:
+        return self.prompt.text
 
 
 def summarise(judged: Iterable[Judged]) -> list[Line]:

@@ -29,11 +29,18 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to attribute: one relation or all, at most `limit` facts; `single_token` refuses longer answers."""
+    """What to attribute: some relations (none named: all), at most `limit` facts of each.
 
-    relation: str | None = None
+    `single_token` refuses answers of several tokens.
+    """
+
+    relations: tuple[str, ...] = ()
     limit: int | None = None
     single_token: bool = False
+
+    @property
+    def named(self) -> str:
+        return f"relation {', '.join(self.relations)}" if self.relations else "all relations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +57,8 @@ class Report:
     unusable: int
 
 
-def run_config(method: Method, model: Model, *, dtype: str) -> dict[str, Any]:
+def run_config(method: Method, model: Model) -> dict[str, Any]:
     """Return what identifies a run beside its checkpoint: everything that its scores depend on."""
-    del model
     return {
         "method": "integrated-gradients",
         "rule": method.rule,
@@ -61,7 +67,7 @@ def run_config(method: Method, model: Model, *, dtype: str) -> dict[str, Any]:
         "baseline": "zero",
         "position": "answer",
         "floor": SCORE_FLOOR,
-        "dtype": dtype,
+        "dtype": str(model.dtype).removeprefix("torch."),
         "engine": ENGINE,
     }
 
@@ -73,7 +79,6 @@ def attribute(
     *,
     method: Method,
     wish: Wish | None = None,
-    dtype: str = "float32",
     progress: Progress | None = None,
 ) -> Report:
     """Attribute every wished fact that the run has not yet, and report.
@@ -83,7 +88,7 @@ def attribute(
     """
     wish = wish or Wish()
     work, without = _work(catalog, model, wish)
-    config = run_config(method, model, dtype=dtype)
+    config = run_config(method, model)
     identity = AttributionRun.identify(checkpoint.id, config)
     now = datetime.now(UTC)
     run = catalog.open_run(AttributionRun(identity, checkpoint.id, config, version("knedit"), now))
@@ -114,10 +119,9 @@ def attribute(
 
 def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[list[tuple[Fact, list[Prompt]]], int]:
     """Return the wished facts with the prompts that this model can be asked, and the number of facts without any."""
-    facts = [f for f in catalog.facts(relation=wish.relation) if f.status != "retired"]
+    facts = _wished_facts(catalog, wish)
     if not facts:
-        place = f"relation {wish.relation}" if wish.relation else catalog.address
-        raise FactsError("there are no facts to attribute", place, "Run: knedit facts import FILE")
+        raise FactsError("there are no facts to attribute", wish.named, "Run: knedit facts import FILE")
     by_fact: dict[int, list[Prompt]] = defaultdict(list)
     for prompt in catalog.prompts([fact.id for fact in facts], roles=("attribute",)):
         if usable(model, prompt) and prompt.status != "retired":
@@ -127,12 +131,21 @@ def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[list[tuple[Fact, 
         kind = "masked" if model.masked else "causal"
         raise FactsError(
             f"none of {len(facts)} facts has a prompt that a {kind} model can be asked",
-            f"relation {wish.relation}" if wish.relation else catalog.address,
+            wish.named,
             "Add templates that hold {object}; a causal model needs it at their end.",
         )
     if wish.single_token:
         _check_single_tokens(model, able)
-    return able[: wish.limit], len(facts) - len(able)
+    return able, len(facts) - len(able)
+
+
+def _wished_facts(catalog: Catalog, wish: Wish) -> list[Fact]:
+    """Return the facts in the catalog's order, at most `limit` of a relation, without those that are retired."""
+    keys = wish.relations or tuple(relation.key for relation in catalog.relations())
+    facts = []
+    for key in keys:
+        facts += [fact for fact in catalog.facts(relation=key) if fact.status != "retired"][: wish.limit]
+    return facts
 
 
 def _check_single_tokens(model: Model, work: Sequence[tuple[Fact, Sequence[Prompt]]]) -> None:

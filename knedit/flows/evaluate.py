@@ -1,7 +1,7 @@
-"""Evaluate an edit from the written files: parent and child are loaded one after the other and asked the same prompts."""
+"""Evaluate an edit from the written files: parent, then child, is asked the same prompts."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from knedit.catalog.store import Catalog
@@ -81,6 +81,17 @@ def evaluate_edit(catalog: Catalog, planned: Planned, *, dtype: str = "float32")
     return judge(asked, evaluations)
 
 
+def judge_try(
+    catalog: Catalog,
+    planned: Planned,
+    attempt: Callable[[Sequence[Probe]], tuple[Sequence[Measure], Sequence[Measure]]],
+) -> list[Judged]:
+    """Return what an attempt in memory measures, before and after, with groups; nothing is stored."""
+    asked = choose_probes(catalog, planned)
+    before, after = attempt([one.probe for one in asked])
+    return judge(asked, pair(planned.edit.id, planned.checkpoint.id, before, after))
+
+
 def stored_evaluation(catalog: Catalog, planned: Planned) -> list[Judged]:
     """Return what the catalog remembers of an edit's evaluation; empty if there was none."""
     return judge(choose_probes(catalog, planned), catalog.evaluations(planned.edit.id))
@@ -110,4 +121,4 @@ def judge(asked: Sequence[Asked], evaluations: Sequence[Evaluation]) -> list[Jud
     """Return evaluations with the group and role of their prompts, in the order in which these were asked."""
     places = {one.probe.prompt.id: (number, one) for number, one in enumerate(asked)}
     known = sorted((e for e in evaluations if e.prompt_id in places), key=lambda e: places[e.prompt_id][0])
-    return [Judged(e, places[e.prompt_id][1].group, places[e.prompt_id][1].probe.prompt.role) for e in known]
+    return [Judged(e, places[e.prompt_id][1].group, places[e.prompt_id][1].probe.prompt) for e in known]

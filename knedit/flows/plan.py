@@ -1,9 +1,9 @@
-"""Plan an edit: from wishes in words, through the catalog's neurons, to a stored edit that can be shown, tried, applied.
+"""Plan an edit: from wishes in words, through the catalog's neurons, to a stored edit.
 
 Planning solves the edit once with the model untouched, so that what cannot be done is said before anything is stored.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -57,15 +57,16 @@ class Goal:
 def plan_edit(
     catalog: Catalog,
     checkpoint: Checkpoint,
-    model: Model,
+    load: Callable[[Checkpoint], Model],
     wishes: Wishes,
     choices: Choices,
     *,
     refinement: str | None = None,
-) -> tuple[Edit, list[ValueChange]]:
-    """Plan an edit, store it, and return it with the changes that it would make.
+) -> Edit:
+    """Plan an edit, store it, and return it.
 
-    The same wishes on the same refinement are the same edit. Raises EditError or CatalogError for what is unknown,
+    `load` is called once everything that needs no model has been checked. The same wishes on the same refinement are
+    the same edit. Raises EditError or CatalogError for what is unknown,
     protected, contradictory, without neurons, or beyond the solver; then nothing is stored.
     """
     for operation, name in (("update", choices.update_solver), ("erase", choices.erase_solver)):
@@ -74,7 +75,7 @@ def plan_edit(
     chosen = find_refinement(catalog, checkpoint, refinement)
     steps = choose_steps(catalog, checkpoint, chosen, goals, choices)
     config = choices.as_config()
-    changes = solve(model, steps, solvers_of(config), weights_of(config))
+    changes = solve(load(checkpoint), steps, solvers_of(config), weights_of(config))
     spelled = [[goal.operation, [fact.id for fact in goal.facts], goal.new] for goal in goals]
     neurons = [list(step.neurons) for step in steps]
     identity = Edit.identify(checkpoint.id, chosen.id, config, [spelled, neurons])
@@ -86,17 +87,13 @@ def plan_edit(
             for number, goal in enumerate(goals)
             for fact in goal.facts
         ],
-        [
-            EditNeuron(identity, number, layer, index)
-            for number, step in enumerate(steps)
-            for layer, index in step.neurons
-        ],
+        _edit_neurons(identity, steps, changes),
     )
-    return stored, changes
+    return stored
 
 
 def find_goals(catalog: Catalog, wishes: Wishes) -> list[Goal]:
-    """Return the wishes as goals, updates first; raise EditError where one is empty, protected or contradicts another."""
+    """Return the wishes as goals, updates first; raise EditError if one is empty, protected or contradictory."""
     goals = [_update_goal(catalog, wish) for wish in wishes.updates]
     keys = {relation.id: relation.key for relation in catalog.relations()}
     for wish in wishes.erasures:
@@ -225,7 +222,15 @@ def weights_of(config: Any) -> Weights:
     return Weights((float(old), float(new)))
 
 
-def _edit_neurons(identity: int, steps: Sequence[Step]) -> list[EditNeuron]:
+def _edit_neurons(identity: int, steps: Sequence[Step], changes: Sequence[ValueChange]) -> list[EditNeuron]:
+    """Return the neurons of every step with the norms of their value vectors before and after the whole edit."""
+    norms = {
+        (change.layer, index): (float(old), float(new))
+        for change in changes
+        for index, old, new in zip(change.indices, change.old.norm(dim=-1), change.new.norm(dim=-1), strict=True)
+    }
     return [
-        EditNeuron(identity, number, layer, index) for number, step in enumerate(steps) for layer, index in step.neurons
+        EditNeuron(identity, number, *neuron, *norms[neuron])
+        for number, step in enumerate(steps)
+        for neuron in step.neurons
     ]

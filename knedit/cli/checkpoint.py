@@ -1,0 +1,89 @@
+"""knedit checkpoint: register models' files, list them, verify them."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from knedit.cli.options import json_option, with_catalog
+from knedit.cli.show import show_json, show_rows
+from knedit.errors import KneditError
+from knedit.records import show_id
+
+
+@click.group()
+def checkpoint() -> None:
+    """Register models' files, list them, verify them."""
+
+
+@checkpoint.command()
+@click.argument("path_or_id")
+@click.option("--name", help="What to call it; else the folder's name.")
+@click.option("--revision", help="Revision on the Hub.")
+@with_catalog
+@json_option
+def add(catalog: Any, *, path_or_id: str, name: str | None, revision: str | None, as_json: bool) -> None:
+    """Register a folder with safetensors, a GGUF file (converted once) or a Hub id."""
+    from knedit.flows.checkpoint import add_checkpoint
+
+    added = add_checkpoint(catalog, path_or_id, name=name, revision=revision)
+    if as_json:
+        show_json(added)
+    else:
+        click.echo(f"{added.name}  {show_id(added.id)}  {added.family}, {added.n_layers} × {added.ffn_width} neurons")
+
+
+@checkpoint.command("list")
+@with_catalog
+@json_option
+def list_(catalog: Any, *, as_json: bool) -> None:
+    """List the catalog's checkpoints, children after their parents."""
+    known = catalog.checkpoints()
+    names = {one.id: one.name for one in known}
+    rows = [
+        [one.name, show_id(one.id), one.family, one.n_layers, one.ffn_width, names.get(one.parent_id), one.path]
+        for one in known
+    ]
+    show_rows(["name", "id", "family", "layers", "neurons", "parent", "path"], rows, as_json=as_json)
+
+
+@checkpoint.command()
+@click.argument("reference", metavar="CHECKPOINT")
+@with_catalog
+@json_option
+def show(catalog: Any, *, reference: str, as_json: bool) -> None:
+    """Show one checkpoint: its files' hashes, its runs and refinements, the edits made of it."""
+    one = catalog.find_checkpoint(reference)
+    runs, refinements, edits = catalog.runs(one.id), catalog.refinements(one.id), catalog.edits(one.id)
+    if as_json:
+        show_json({"checkpoint": one, "runs": runs, "refinements": refinements, "edits": edits})
+        return
+    show_rows(["field", "value"], [[k, v] for k, v in _described(one)], as_json=False, title=one.name)
+    records = [("run", runs), ("refinement", refinements), ("edit", edits)]
+    rows = [[kind, show_id(record.id), str(dict(record.config))] for kind, group in records for record in group]
+    show_rows(["record", "id", "configuration"], rows, as_json=False)
+
+
+def _described(one: Any) -> list[tuple[str, Any]]:
+    fields = ("id", "revision", "sha256", "family", "n_layers", "ffn_width", "path")
+    values = [(name, show_id(one.id) if name == "id" else getattr(one, name)) for name in fields]
+    return [*values, *((f"sha256 of {name}", digest) for name, digest in one.files.items())]
+
+
+@checkpoint.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--parent", type=click.Path(path_type=Path), help="The parent's folder; else the catalog is asked.")
+@with_catalog
+@json_option
+def verify(catalog: Any, *, folder: Path, parent: Path | None, as_json: bool) -> None:
+    """Check hashes, and that a patched folder differs from its parent in the listed columns only; else exit with 2."""
+    from knedit.flows.checkpoint import verify_checkpoint
+
+    report = verify_checkpoint(catalog, folder, parent=parent)
+    if as_json:
+        show_json({"folder": str(folder), "ok": report.ok, "problems": report.problems, "files": report.files,
+                   "tensors": report.tensors, "value_vectors": report.slices})  # fmt: skip
+    if not report.ok:
+        raise KneditError("the folder does not verify: " + "; ".join(report.problems), str(folder), "Do not use it.")
+    if not as_json:
+        click.echo(f"Verified: {report.files} files, {report.slices} changed value vectors in {report.tensors} tensors")
