@@ -62,8 +62,8 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.I
 def add(connection: Connection, table: Table, records: Iterable[object]) -> int:
     """Insert the records whose key is not in the table yet; return how many there were."""
     statement = insert(connection, table).on_conflict_do_nothing(index_elements=list(table.primary_key))
-    counting = statement.execution_options(preserve_rowcount=True)
-    return sum(connection.execute(counting, rows(table, batch)).rowcount for batch in batches(records))
+    counted = statement.execution_options(preserve_rowcount=True)
+    return sum(connection.execute(counted, rows(table, batch)).rowcount for batch in batches(records))
 
 
 def put(connection: Connection, table: Table, records: Iterable[object]) -> None:
