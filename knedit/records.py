@@ -207,12 +207,14 @@ class EditTarget:
 
 @dataclass(frozen=True, slots=True)
 class EditNeuron:
-    """One value vector that a step changes."""
+    """One value vector that a step changes, with its norm before the edit and after all of its steps."""
 
     edit_id: int
     step: int
     layer: int
     index: int
+    norm: float
+    new_norm: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,6 +276,8 @@ edit_neurons = Table(
     _part("edit_id", "edits.id"),
     Column("step", Integer, primary_key=True, autoincrement=False),
     *_place(),
+    _number("norm"),
+    _number("new_norm"),
     CheckConstraint("step >= 0", name="step"),
     *_from_zero(),
     sqlite_with_rowid=False,

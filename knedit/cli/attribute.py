@@ -11,21 +11,42 @@ from knedit.records import show_id
 
 @click.command()
 @click.argument("checkpoint")
+@click.option("--relation", "relations", multiple=True, metavar="R", help="This relation's facts; may be repeated.")
+@click.option("--fact", "facts", multiple=True, metavar="R/SUBJECT", help="Only this fact; may be repeated.")
 @click.option(
-    "--relation", "relations", multiple=True, metavar="R", help="Only this relation's facts; may be repeated."
+    "--rule",
+    type=click.Choice(["adaptive", "gauss", "midpoint", "left", "right"]),
+    default="adaptive",
+    show_default=True,
+    help="Quadrature; left is the authors' code, right the paper.",
 )
-@click.option("--rule", type=click.Choice(["adaptive", "gauss", "midpoint", "left", "right"]), default="adaptive",
-              show_default=True, help="Quadrature; left is the authors' code, right the paper.")  # fmt: skip
 @click.option("--steps", type=int, help="Points (of each interval, if adaptive).")
-@click.option("--tolerance", type=float, default=0.01, show_default=True,
-              help="Adaptive: completeness error allowed, as a share of the largest |P(w) − P(0)|.")  # fmt: skip
+@click.option(
+    "--tolerance",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Adaptive: completeness error allowed, as a share of the largest |P(w) − P(0)|.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many facts of each relation.")
 @click.option("--single-token", is_flag=True, help="Refuse facts whose answer is several tokens.")
 @dtype_option
 @with_catalog
 @json_option
-def attribute(catalog: Any, *, checkpoint: str, relations: tuple[str, ...], rule: str, steps: int | None, tolerance: float,
-              limit: int | None, single_token: bool, dtype: str, as_json: bool) -> None:  # fmt: skip
+def attribute(
+    catalog: Any,
+    *,
+    checkpoint: str,
+    relations: tuple[str, ...],
+    facts: tuple[str, ...],
+    rule: str,
+    steps: int | None,
+    tolerance: float,
+    limit: int | None,
+    single_token: bool,
+    dtype: str,
+    as_json: bool,
+) -> None:
     """Score every neuron of a CHECKPOINT for every fact; what is done stays done, so run it again to go on."""
     from knedit.attribution.attribute_prompt import Method
     from knedit.flows.attribute import Wish
@@ -36,13 +57,17 @@ def attribute(catalog: Any, *, checkpoint: str, relations: tuple[str, ...], rule
     found = catalog.find_checkpoint(checkpoint)
     model = load_checkpoint(found, dtype=dtype)
     with progress_bar("Attributing facts") as progress:
-        report = run(catalog, found, model, method=method, wish=Wish(relations, limit, single_token), progress=progress)
+        report = run(
+            catalog, found, model, method=method, wish=Wish(relations, facts, limit, single_token), progress=progress
+        )
     show_json(report) if as_json else click.echo(_told(report))
 
 
 def _told(report: Any) -> str:
-    lines = [f"Run {show_id(report.run.id)}: {report.attributed} facts attributed ({report.prompts} prompts), "
-             f"{report.already} already done, {report.without_prompts} without a prompt for this kind of model."]  # fmt: skip
+    lines = [
+        f"Run {show_id(report.run.id)}: {report.attributed} facts attributed ({report.prompts} prompts), "
+        f"{report.already} already done, {report.without_prompts} without a prompt for this kind of model."
+    ]
     if report.inexact:
         lines.append(f"{report.inexact} prompts missed the tolerance; they are stored with their error.")
     if report.unusable:
@@ -57,10 +82,20 @@ def _told(report: Any) -> str:
 @click.option("--share", type=float, default=0.7, show_default=True, help="Part of a fact's prompts that must agree.")
 @click.option("--min-prompts", type=int, default=3, show_default=True, help="Number of prompts that must agree.")
 @click.option("--adjust", is_flag=True, help="Move --share by 0.05 per relation until 2 to 5 neurons a fact remain.")
-@click.option("--hub-share", type=float, default=0.1, show_default=True,
-              help="A neuron of more than this part of a relation's facts is the relation's.")  # fmt: skip
-@click.option("--hub-relations", type=float, default=0.1, show_default=True,
-              help="A neuron of more than this part of the relations (at least 3) is generic.")  # fmt: skip
+@click.option(
+    "--hub-share",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="A neuron of more than this part of a relation's facts is the relation's.",
+)
+@click.option(
+    "--hub-relations",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="A neuron of more than this part of the relations (at least 3) is generic.",
+)
 @with_catalog
 @json_option
 def refine(catalog: Any, *, checkpoint: str, run: str | None, as_json: bool, **thresholds: Any) -> None:
@@ -74,10 +109,19 @@ def refine(catalog: Any, *, checkpoint: str, run: str | None, as_json: bool, **t
     empty = sum(not one.neurons for one in facts)
     own = len({one.fact_id for one in neurons if one.role == "fact"})
     if as_json:
-        show_json({"refinement": refinement, "facts": len(facts), "facts_without_neurons": empty,
-                   "facts_with_own_neurons": own, "neurons": roles})  # fmt: skip
+        show_json(
+            {
+                "refinement": refinement,
+                "facts": len(facts),
+                "facts_without_neurons": empty,
+                "facts_with_own_neurons": own,
+                "neurons": roles,
+            }
+        )
         return
     mean = len(neurons) / len(facts) if facts else 0.0
-    click.echo(f"Refinement {show_id(refinement.id)}: {len(facts)} facts, {mean:.1f} neurons a fact: {roles['fact']} of the "
-               f"fact, {roles['relation']} of its relation, {roles['generic']} generic.\n"
-               f"{own} facts have neurons of their own, {empty} have none at all.")  # fmt: skip
+    click.echo(
+        f"Refinement {show_id(refinement.id)}: {len(facts)} facts, {mean:.1f} neurons a fact: {roles['fact']} of the "
+        f"fact, {roles['relation']} of its relation, {roles['generic']} generic.\n"
+        f"{own} facts have neurons of their own, {empty} have none at all."
+    )

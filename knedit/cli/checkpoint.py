@@ -81,8 +81,16 @@ def verify(catalog: Any, *, folder: Path, parent: Path | None, as_json: bool) ->
 
     report = verify_checkpoint(catalog, folder, parent=parent)
     if as_json:
-        show_json({"folder": str(folder), "ok": report.ok, "problems": report.problems, "files": report.files,
-                   "tensors": report.tensors, "value_vectors": report.slices})  # fmt: skip
+        show_json(
+            {
+                "folder": str(folder),
+                "ok": report.ok,
+                "problems": report.problems,
+                "files": report.files,
+                "tensors": report.tensors,
+                "value_vectors": report.slices,
+            }
+        )
     if not report.ok:
         raise KneditError("the folder does not verify: " + "; ".join(report.problems), str(folder), "Do not use it.")
     if not as_json:

@@ -27,13 +27,27 @@ def edit() -> None:
 @click.option(
     "--roles", default="fact", show_default=True, help=f"Neurons that may be touched: {','.join(NEURON_ROLES)}."
 )
-@click.option("--relation-neurons", type=click.IntRange(min=1), default=20, show_default=True,
-              help="How many neurons erase a relation.")  # fmt: skip
+@click.option(
+    "--relation-neurons",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="How many neurons erase a relation.",
+)
 @click.option("--refinement", metavar="ID", help="Whose neurons; else the checkpoint's newest refinement.")
 @with_catalog
 @json_option
-def plan(catalog: Any, *, checkpoint: str, updates: tuple[str, ...], erasures: tuple[str, ...],
-         relations: tuple[str, ...], refinement: str | None, as_json: bool, **choices: Any) -> None:  # fmt: skip
+def plan(
+    catalog: Any,
+    *,
+    checkpoint: str,
+    updates: tuple[str, ...],
+    erasures: tuple[str, ...],
+    relations: tuple[str, ...],
+    refinement: str | None,
+    as_json: bool,
+    **choices: Any,
+) -> None:
     """Choose the neurons of an edit of CHECKPOINT, store the plan and show it. Nothing is changed yet."""
     from knedit.flows.checkpoint import load_checkpoint
     from knedit.flows.edit import read_edit
@@ -42,7 +56,7 @@ def plan(catalog: Any, *, checkpoint: str, updates: tuple[str, ...], erasures: t
     found = catalog.find_checkpoint(checkpoint)
     wishes = Wishes(updates, erasures, relations)
     planned = plan_edit(catalog, found, load_checkpoint, wishes, _choices(**choices), refinement=refinement)
-    _show(catalog, read_edit(catalog, planned), as_json=as_json)
+    show_plan(catalog, read_edit(catalog, planned), as_json=as_json)
 
 
 def _choices(*, solver: str, erase_solver: str, weights: tuple[float, float], roles: str, relation_neurons: int) -> Any:
@@ -54,7 +68,8 @@ def _choices(*, solver: str, erase_solver: str, weights: tuple[float, float], ro
     return Choices(solver, erase_solver, weights, wanted, relation_neurons)
 
 
-def _show(catalog: Any, planned: Any, *, as_json: bool) -> None:
+def show_plan(catalog: Any, planned: Any, *, as_json: bool) -> None:
+    """Print an edit: its steps, then its value vectors with their norms and other users."""
     from knedit.flows.describe import describe_edit
 
     neurons = describe_edit(catalog, planned)
@@ -98,7 +113,7 @@ def show(catalog: Any, *, reference: str, as_json: bool) -> None:
     """Show a planned edit: steps, neurons, norms, and who else uses these neurons."""
     from knedit.flows.edit import read_edit
 
-    _show(catalog, read_edit(catalog, catalog.find_edit(reference)), as_json=as_json)
+    show_plan(catalog, read_edit(catalog, catalog.find_edit(reference)), as_json=as_json)
 
 
 @edit.command("try")

@@ -30,7 +30,7 @@ from knedit.errors import KneditError
 def cli(context: click.Context, database: str | None, verbose: bool) -> None:
     """Find the neurons that hold a language model's facts, keep them in a catalog, edit them, ship the checkpoint.
 
-    A first round: knedit demo. By hand: checkpoint add, facts import, attribute, refine, edit plan, edit apply, evaluate.
+    A first round: knedit demo. By hand: checkpoint add, facts import, attribute, refine, edit plan, edit apply.
     """
     context.obj = database
     handler = RichHandler(console=stderr, show_time=False, show_path=False, show_level=False)

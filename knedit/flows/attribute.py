@@ -29,18 +29,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to attribute: some relations (none named: all), at most `limit` facts of each.
+    """What to attribute: some relations (nothing named: all), at most `limit` facts of each, and single facts.
 
     `single_token` refuses answers of several tokens.
     """
 
     relations: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
     limit: int | None = None
     single_token: bool = False
 
     @property
     def named(self) -> str:
-        return f"relation {', '.join(self.relations)}" if self.relations else "all relations"
+        return ", ".join((*self.relations, *self.facts)) or "all relations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +141,14 @@ def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[list[tuple[Fact, 
 
 
 def _wished_facts(catalog: Catalog, wish: Wish) -> list[Fact]:
-    """Return the facts in the catalog's order, at most `limit` of a relation, without those that are retired."""
-    keys = wish.relations or tuple(relation.key for relation in catalog.relations())
-    facts = []
+    """Return the facts in the catalog's order, each once, retired ones left out but where named."""
+    keys = wish.relations
+    if not wish.relations and not wish.facts:
+        keys = tuple(relation.key for relation in catalog.relations())
+    facts = [catalog.find_fact(reference) for reference in wish.facts]
     for key in keys:
         facts += [fact for fact in catalog.facts(relation=key) if fact.status != "retired"][: wish.limit]
-    return facts
+    return list({fact.id: fact for fact in facts}.values())
 
 
 def _check_single_tokens(model: Model, work: Sequence[tuple[Fact, Sequence[Prompt]]]) -> None:

@@ -80,7 +80,7 @@ def plan_edit(
     neurons = [list(step.neurons) for step in steps]
     identity = Edit.identify(checkpoint.id, chosen.id, config, [spelled, neurons])
     edit = Edit(identity, chosen.id, checkpoint.id, None, config, datetime.now(UTC))
-    stored = catalog.put_edit(
+    return catalog.put_edit(
         edit,
         [
             EditTarget(identity, number, fact.id, goal.operation, goal.new)
@@ -89,7 +89,6 @@ def plan_edit(
         ],
         _edit_neurons(identity, steps, changes),
     )
-    return stored
 
 
 def find_goals(catalog: Catalog, wishes: Wishes) -> list[Goal]:

@@ -148,6 +148,8 @@ def upgrade() -> None:
         sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("layer", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("index", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("norm", sa.Double(), nullable=False),
+        sa.Column("new_norm", sa.Double(), nullable=False),
         sa.CheckConstraint('"index" >= 0', name=op.f("ck_edit_neurons_index")),
         sa.CheckConstraint("layer >= 0", name=op.f("ck_edit_neurons_layer")),
         sa.CheckConstraint("step >= 0", name=op.f("ck_edit_neurons_step")),

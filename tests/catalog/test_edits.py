@@ -23,7 +23,11 @@ TARGETS = [
     EditTarget(EDIT.id, 1, TOKYO.id, "erase", None),
     EditTarget(EDIT.id, 0, PARIS.id, "update", "Rome"),
 ]
-NEURONS = [EditNeuron(EDIT.id, 1, 0, 5), EditNeuron(EDIT.id, 0, 1, 7), EditNeuron(EDIT.id, 0, 0, 3)]
+NEURONS = [
+    EditNeuron(EDIT.id, 1, 0, 5, 1.5, 0.0),
+    EditNeuron(EDIT.id, 0, 1, 7, 1.5, 0.0),
+    EditNeuron(EDIT.id, 0, 0, 3, 1.5, 0.0),
+]
 CHILD = checkpoint("patched", parent=MODEL)
 
 
@@ -41,7 +45,7 @@ def test_the_same_edit_again_is_returned_as_it_was(catalog: Catalog) -> None:
     catalog.put_edit(EDIT, TARGETS, NEURONS)
     catalog.add_checkpoint(CHILD)
     catalog.set_edit_result(EDIT.id, CHILD.id)
-    again = catalog.put_edit(replace(EDIT, created_at=NOON), TARGETS, [EditNeuron(EDIT.id, 2, 0, 0)])
+    again = catalog.put_edit(replace(EDIT, created_at=NOON), TARGETS, [EditNeuron(EDIT.id, 2, 0, 0, 1.5, 0.0)])
     assert again == replace(EDIT, result_id=CHILD.id)
     assert len(catalog.edit_neurons(EDIT.id)) == 3
 

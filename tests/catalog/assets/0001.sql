@@ -40,6 +40,8 @@ CREATE TABLE edit_neurons (
 	step INTEGER NOT NULL, 
 	layer INTEGER NOT NULL, 
 	"index" INTEGER NOT NULL, 
+	norm DOUBLE NOT NULL, 
+	new_norm DOUBLE NOT NULL, 
 	CONSTRAINT pk_edit_neurons PRIMARY KEY (edit_id, step, layer, "index"), 
 	CONSTRAINT ck_edit_neurons_index CHECK ("index" >= 0), 
 	CONSTRAINT ck_edit_neurons_layer CHECK (layer >= 0), 
@@ -49,7 +51,7 @@ CREATE TABLE edit_neurons (
  WITHOUT ROWID
 
 ;
-INSERT INTO "edit_neurons" VALUES(1245015325390699607,0,1,7);
+INSERT INTO "edit_neurons" VALUES(1245015325390699607,0,1,7,1.5,0.0);
 CREATE TABLE edit_targets (
 	edit_id BIGINT NOT NULL, 
 	step INTEGER NOT NULL, 
