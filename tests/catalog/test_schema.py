@@ -2,6 +2,7 @@ import dataclasses
 import re
 
 import pytest
+from sqlalchemy import Text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
@@ -81,3 +82,24 @@ def test_no_table_of_composite_keys_has_a_rowid_on_sqlite() -> None:
         if "WITHOUT ROWID" in str(CreateTable(table).compile(dialect=sqlite.dialect()))
     }
     assert without == composite
+
+
+@pytest.mark.postgres
+def test_every_text_on_postgres_sorts_by_its_characters_numbers(postgres_url: str) -> None:
+    Catalog(postgres_url).close()
+    engine = open_engine(read_address(postgres_url))
+    question = (
+        "SELECT table_name, column_name, collation_name FROM information_schema.columns "
+        "WHERE table_schema = 'public' AND data_type = 'text'"
+    )
+    with engine.connect() as connection:
+        found = {(row[0], row[1]): row[2] for row in connection.exec_driver_sql(question)}
+    engine.dispose()
+    texts = {
+        (table.name, column.name): "C"
+        for table in schema.metadata.tables.values()
+        for column in table.c
+        if isinstance(column.type, Text)
+    }
+    assert found == texts
+    assert ("facts", "subject") in texts
