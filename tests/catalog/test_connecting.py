@@ -183,8 +183,9 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-@pytest.mark.parametrize("host", [f"127.0.0.1:{free_port()}", "no-such-host.invalid"])
-def test_an_unreachable_postgres_is_one_error_within_seconds(host: str) -> None:
+@pytest.mark.parametrize("place", ["127.0.0.1:{port}", "no-such-host.invalid"])
+def test_an_unreachable_postgres_is_one_error_within_seconds(place: str) -> None:
+    host = place.format(port=free_port())
     begun = time.monotonic()
     with pytest.raises(CatalogError) as caught:
         Catalog(f"postgresql://ada:secret@{host}/facts")
