@@ -70,13 +70,28 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'facts.db'}"
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an empty catalog's SQLite file, for copies."""
+    file = tmp_path_factory.mktemp("migrated") / "facts.db"
+    Catalog(str(file)).close()
+    return file
+
+
+@pytest.fixture
+def sqlite_catalog_url(sqlite_url: str, migrated_file: Path) -> str:
+    """Return the address of an SQLite file that is an empty catalog."""
+    shutil.copy(migrated_file, sqlite_url.removeprefix("sqlite:///"))
+    return sqlite_url
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def database(request: pytest.FixtureRequest) -> str:
     """Return the address of a new, empty database: the test runs once with SQLite and once with PostgreSQL."""
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 
-@pytest.fixture(params=["sqlite_url", pytest.param("postgres_catalog_url", marks=pytest.mark.postgres)])
+@pytest.fixture(params=["sqlite_catalog_url", pytest.param("postgres_catalog_url", marks=pytest.mark.postgres)])
 def catalog(request: pytest.FixtureRequest) -> Iterator[Catalog]:
     """Yield an empty catalog: the test runs once with SQLite and once with PostgreSQL."""
     url = str(request.getfixturevalue(request.param))
