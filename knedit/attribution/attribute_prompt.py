@@ -4,6 +4,7 @@ Answers of several tokens are teacher-forced: one attribution for each answer to
 added up (each is complete on its own). Knows models and queries; no catalog, no files.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from knedit.errors import KneditError
 from knedit.models.model import Model
 from knedit.models.prompting import Query, encode_text
 from knedit.models.replay import DEFAULT_MEMORY, Replay
+
+_LARGEST_GROUP = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +98,53 @@ def attribute_queries(
     position: int | None = None,
     memory: int = DEFAULT_MEMORY,
 ) -> list[Attribution]:
-    """Attribute queries of one shape (equal token count and answer positions) together, in their order."""
-    shapes = {(len(query.tokens), query.positions) for query in queries}
-    assert len(shapes) == 1, "queries of one batch have one shape"
-    length, positions = shapes.pop()
-    tokens = torch.tensor([query.tokens for query in queries], device=model.device)
+    """Attribute many queries, as many at once as exactness allows; results in the order given.
+
+    A causal model's queries go together whatever their length, a masked model's if they are of one shape.
+    """
+    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for number, query in enumerate(queries):
+        shape = (len(query.tokens), query.positions)
+        groups[(len(query.answers),) if position is None and not model.masked else shape].append(number)
+    found: dict[int, Attribution] = {}
+    for numbers in groups.values():
+        for first in range(0, len(numbers), _LARGEST_GROUP):
+            members = numbers[first : first + _LARGEST_GROUP]
+            together = _attribute_group(model, [queries[n] for n in members], method, position=position, memory=memory)
+            found |= dict(zip(members, together, strict=True))
+    return [found[number] for number in range(len(queries))]
+
+
+def _attribute_group(
+    model: Model, queries: Sequence[Query], method: Method, *, position: int | None, memory: int
+) -> list[Attribution]:
+    """Attribute queries with equally many answer tokens, one of these after the other."""
     integrals, probabilities = [], []
-    for place, answer_position in enumerate(positions):
-        changed = answer_position if position is None else _resolve(position, length, answer_position, model)
-        answers = torch.tensor([query.answers[place] for query in queries], device=model.device)
-        replay = Replay(model, tokens, position=changed, answer_position=answer_position, answers=answers)
+    for place in range(len(queries[0].answers)):
+        replay = _replay(model, queries, place, position)
         probabilities.append(replay.probability)
         integrals.append(
             integrate(replay, rule=method.rule, steps=method.steps, tolerance=method.tolerance, memory=memory)
         )
     return _collect(queries, integrals, torch.stack(probabilities))
+
+
+def _replay(model: Model, queries: Sequence[Query], place: int, position: int | None) -> Replay:
+    """Record the base pass for one answer token; a causal model's prompts end where they predict it."""
+    answers = torch.tensor([query.answers[place] for query in queries], device=model.device)
+    at = queries[0].positions[place]
+    if model.masked or position is not None:
+        tokens = torch.tensor([query.tokens for query in queries], device=model.device)
+        changed = at if position is None else _resolve(position, len(queries[0].tokens), at, model)
+        return Replay(model, tokens, position=changed, answer_position=at, answers=answers)
+    rows = [query.tokens[: query.positions[place] + 1] for query in queries]
+    length = max(map(len, rows))
+    tokens = torch.tensor([(row[0],) * (length - len(row)) + row for row in rows], device=model.device)
+    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=model.device)
+    last = length - 1
+    return Replay(
+        model, tokens, position=last, answer_position=last, answers=answers, mask=None if mask.all() else mask
+    )
 
 
 def _resolve(position: int, length: int, answer_position: int, model: Model) -> int:

@@ -11,9 +11,9 @@ from knedit.cli.show import progress_bar, show_rows
 from knedit.errors import KneditError, ModelError
 from knedit.records import show_id
 
-UPDATE = "capital/France=Rome"
+UPDATE = "landmark-city/the Eiffel Tower=Rome"
 ERASED = "unwanted-maker"
-_MANY, _FEW = 12, 2
+_MANY, _FEW = 13, 1
 
 
 @click.command()

@@ -166,23 +166,20 @@ def _check_single_tokens(model: Model, work: Sequence[tuple[Fact, Sequence[Promp
 def _attribute_prompts(
     model: Model, prompts: Sequence[Prompt], method: Method, run_id: int
 ) -> tuple[list[PromptAttribution], list[NeuronScore]]:
-    """Attribute one fact's prompts, those of one shape together; records in the order of the prompts."""
+    """Attribute one fact's prompts together; records in the order of the prompts."""
     attributions: dict[int, PromptAttribution] = {}
     scores: list[NeuronScore] = []
-    shapes: dict[tuple[int, tuple[int, ...]], list[tuple[Prompt, Query]]] = defaultdict(list)
+    asked: list[tuple[Prompt, Query]] = []
     for prompt in prompts:
         try:
-            query = encode_prompt(model, prompt)
+            asked.append((prompt, encode_prompt(model, prompt)))
         except ModelError as error:
             logger.warning("Not attributed: %s", error)
             attributions[prompt.id] = PromptAttribution(run_id, prompt.id, 0.0, 0.0, 0.0, "unusable")
-            continue
-        shapes[len(query.tokens), query.positions].append((prompt, query))
-    for members in shapes.values():
-        found = attribute_queries(model, [query for _, query in members], method)
-        for (prompt, _), attribution in zip(members, found, strict=True):
-            attributions[prompt.id] = _outcome(run_id, prompt, attribution, method)
-            scores += _coarse(run_id, prompt, attribution)
+    found = attribute_queries(model, [query for _, query in asked], method)
+    for (prompt, _), attribution in zip(asked, found, strict=True):
+        attributions[prompt.id] = _outcome(run_id, prompt, attribution, method)
+        scores += _coarse(run_id, prompt, attribution)
     return [attributions[prompt.id] for prompt in prompts], scores
 
 

@@ -120,5 +120,5 @@ def pair(edit_id: int, checkpoint_id: int, before: Sequence[Measure], after: Seq
 def judge(asked: Sequence[Asked], evaluations: Sequence[Evaluation]) -> list[Judged]:
     """Return evaluations with the group and role of their prompts, in the order in which these were asked."""
     places = {one.probe.prompt.id: (number, one) for number, one in enumerate(asked)}
-    known = sorted((e for e in evaluations if e.prompt_id in places), key=lambda e: places[e.prompt_id][0])
+    known = sorted((e for e in evaluations if e.prompt_id in places), key=lambda e: (places[e.prompt_id][0], e.metric))
     return [Judged(e, places[e.prompt_id][1].group, places[e.prompt_id][1].probe.prompt) for e in known]

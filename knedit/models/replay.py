@@ -67,14 +67,25 @@ class _Prefix(DynamicCache):
 
 
 class Replay:
-    """The base pass of B prompts of one length, and experiments on it.
+    """The base pass of B prompts, and experiments on it.
 
-    `tokens` [B, T]; `position` is the token at which neurons are changed, `answer_position` (≥ `position` in a causal
-    model) the token whose output must predict `answers` [B]. After construction `activations` [L, B, F] holds the
-    neurons' own values at `position`, and `probability` [B] the answers' probabilities, both in float32.
+    `tokens` [B, T]; where a causal model's prompts differ in length they stand at the right, and `mask` [B, T] is 0
+    on what fills the left, which the network then never looks at. `position` is the token at which neurons are
+    changed, `answer_position` (≥ `position` in a causal model) the token whose output must predict `answers` [B].
+    After construction `activations` [L, B, F] holds the neurons' own values at `position`, and `probability` [B] the
+    answers' probabilities, both in float32.
     """
 
-    def __init__(self, model: Model, tokens: Tensor, *, position: int, answer_position: int, answers: Tensor) -> None:
+    def __init__(
+        self,
+        model: Model,
+        tokens: Tensor,
+        *,
+        position: int,
+        answer_position: int,
+        answers: Tensor,
+        mask: Tensor | None = None,
+    ) -> None:
         self.model = model
         self.answers = answers
         causal = not model.masked
@@ -85,7 +96,7 @@ class Replay:
         self._position = position - self._start
         self._answer_position = answer_position - self._start
         with torch.no_grad(), frozen(model.net):
-            self._calls, inputs, logits = _record(model, tokens, self._start)
+            self._calls, inputs, logits = _record(model, tokens, mask, self._start)
             self.activations = torch.stack([x[:, self._position] for x in inputs]).float()
             self.probability = _probability(logits[:, self._answer_position], answers)
 
@@ -141,7 +152,7 @@ class Replay:
             for leaf in leaves.values():
                 leaf.requires_grad_()
         prompts, hidden = self._climb(chunk, leaves)
-        probability = _probability(self.model.logits(hidden)[:, 0], self.answers[prompts])
+        probability = _probability(self.model.logits(hidden), self.answers[prompts])
         grads: Sequence[Tensor | None] = [None] * len(leaves)
         if gradients:
             grads = torch.autograd.grad(probability.sum(), list(leaves.values()))
@@ -153,7 +164,7 @@ class Replay:
         }
 
     def _climb(self, chunk: Mapping[int, Rows], leaves: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the rows' prompts [R] and what the last block puts out at the answer's position, [R, 1, D]."""
+        """Return the rows' prompts [R] and what the last block puts out at the answer's position, [R, D]."""
         first = min(chunk)
         prompts = torch.empty(0, dtype=torch.long, device=self.model.device)
         hidden = self._calls[first].hidden[:0]
@@ -176,18 +187,20 @@ class Replay:
                     prompts = torch.cat([prompts, chunk[layer].prompts])
                     hidden = torch.cat([hidden, call.hidden[chunk[layer].prompts]])
                 hidden = _call_block(self.model.blocks[layer], call, hidden, prompts)
-        return prompts, hidden[:, self._answer_position, None]
+        return prompts, hidden[:, self._answer_position]
 
 
-def _record(model: Model, tokens: Tensor, start: int) -> tuple[list[_Call], list[Tensor], Tensor]:
+def _record(model: Model, tokens: Tensor, mask: Tensor | None, start: int) -> tuple[list[_Call], list[Tensor], Tensor]:
     """Run the network as it runs itself; return its calls, the down projections' inputs, and the logits [B, Q, V]."""
     arguments: dict[str, Any] = {}
     cache = None
     if not model.masked:
         cache = DynamicCache()
-        arguments = {"past_key_values": cache, "use_cache": True}
         if start:
-            model.net(tokens[:, :start], **arguments)
+            model.net(tokens[:, :start], **_causal_arguments(cache, mask, slice(0, start)))
+        arguments = _causal_arguments(cache, mask, slice(start, tokens.shape[1]))
+    else:
+        assert mask is None, "a masked model's prompts are of one length"
     calls: list[_Call] = []
     inputs: list[Tensor] = []
 
@@ -209,6 +222,15 @@ def _record(model: Model, tokens: Tensor, start: int) -> tuple[list[_Call], list
         for call, layer in zip(calls, recorded, strict=True):
             call.prefix = layer.keys[..., :start, :], layer.values[..., :start, :]
     return calls, inputs, logits
+
+
+def _causal_arguments(cache: Cache, mask: Tensor | None, part: slice) -> dict[str, Any]:
+    """Return what the network must be told beside some of its tokens: earlier keys and values, what to look at."""
+    arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
+    if mask is not None:
+        places = (mask.cumsum(-1) - 1).clamp(min=0)
+        arguments |= {"attention_mask": mask[:, : part.stop], "position_ids": places[:, part]}
+    return arguments
 
 
 def _call_block(block: nn.Module, call: _Call, hidden: Tensor, prompts: Tensor) -> Tensor:

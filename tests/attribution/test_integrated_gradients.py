@@ -6,10 +6,10 @@ import torch
 from knedit.attribution.attribute_prompt import Method, attribute_prompt, attribute_queries
 from knedit.errors import KneditError
 from knedit.models.model import Model, wrap_model
-from knedit.models.prompting import Query
+from knedit.models.prompting import Query, encode_text
 from knedit.models.replay import Replay
 from tests.reference.integrated_gradients import attribute as attribute_slowly
-from tests.tiny_models import TINY, VOCABULARY, network, tokenizer
+from tests.tiny_models import TINY, network, tokenizer
 
 MASKED = ("bert", "roberta")
 
@@ -100,32 +100,23 @@ def test_adaptive_is_complete_and_near_the_exact_integral(name: str) -> None:
         assert relative(found.scores[layer], scores[layer]) < 0.3
 
 
-@pytest.mark.parametrize("name", ["bert", "llama"])
-def test_batch_and_memory_change_nothing(name: str) -> None:
+@pytest.mark.parametrize("answers", [1, 2])
+@pytest.mark.parametrize("name", TINY)
+def test_batch_and_memory_change_nothing(name: str, answers: int) -> None:
     model = tiny(name)
-    start, end = (2, 3) if name in MASKED else (None, None)
-    middle = VOCABULARY["[MASK]"]
-    body = [
-        [VOCABULARY[w] for w in text.split()]
-        for text in ("the capital of Japan is", "a big city of Kenya is", "the old name of Rome has")
-    ]
-    body = [words[:5] for words in body]
-    queries = [
-        Query(
-            (start, *words[:4], middle, end) if start else tuple(words),
-            (VOCABULARY["Tokyo"] + n,),
-            (5 if start else 4,),
-        )
-        for n, words in enumerate(body)
-    ]
+    blank = " ".join(["[MASK]"] * answers) + " !" if name in MASKED else ""
+    texts = (f"the capital of Japan is {blank}", f"a big city of Kenya has {blank}", f"Rome is {blank}")
+    said = (["Tokyo", ",", "and"][:answers], ["the", "big", "old"][:answers], ["Rome", "in", "Italy"][:answers])
+    queries = [encode_text(model, text, " ".join(answer)) for text, answer in zip(texts, said, strict=True)]
     method = Method("adaptive", 3, 0.001)
     together = attribute_queries(model, queries, method)
     tight = attribute_queries(model, queries, method, memory=1)
     for query, one, other in zip(queries, together, tight, strict=True):
         alone = attribute_queries(model, [query], method)[0]
+        assert one.query == query
         assert one.points == alone.points == other.points
-        torch.testing.assert_close(one.scores, alone.scores, rtol=1e-4, atol=1e-7)
-        torch.testing.assert_close(other.scores, alone.scores, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(one.scores, alone.scores, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(other.scores, alone.scores, rtol=1e-4, atol=1e-6)
         assert one.probability == pytest.approx(alone.probability, rel=1e-5)
 
 

@@ -1,0 +1,81 @@
+"""Make what the flows' tests start from: a tiny checkpoint on disk, a file of facts, a catalog that holds both."""
+
+import json
+from pathlib import Path
+
+from knedit.attribution.attribute_prompt import Method
+from knedit.attribution.refine import Thresholds
+from knedit.catalog.store import Catalog
+from knedit.flows.attribute import attribute
+from knedit.flows.checkpoint import add_checkpoint, load_checkpoint
+from knedit.flows.facts import import_file
+from knedit.flows.refine import refine_checkpoint
+from knedit.models.model import Model
+from knedit.records import Checkpoint
+from tests.tiny_models import network, tokenizer
+
+MASKED = ("bert", "roberta")
+QUICK = Method("gauss", 3)
+LENIENT = Thresholds(threshold=0.1, share=0.3, min_prompts=2, hub_share=1.0, hub_relations=1.0)
+
+FACTS = [
+    {
+        "relation": "capital",
+        "label": "capital of a country",
+        "templates": [
+            "the capital of {subject} is {object} .",
+            "{subject} has a capital called {object}",
+            "the big city of {subject} is {object} !",
+            "people in {subject} live in {object}",
+            {"text": "the old capital city of {subject} is {object}", "role": "paraphrase"},
+            {"text": "in {subject} people live", "role": "generate"},
+        ],
+        "facts": [
+            ["France", "Paris"],
+            ["Japan", "Tokyo"],
+            ["Italy", "Rome"],
+            {"subject": "Spain", "object": "Madrid", "status": "protected"},
+        ],
+    },
+    {
+        "relation": "country",
+        "templates": [
+            "{subject} is a city in {object}",
+            "the city called {subject} is in {object} .",
+            "people of {subject} live in {object}",
+        ],
+        "facts": [
+            ["Nairobi", "Kenya"],
+            ["Oslo", "Norway"],
+            ["Tokyo", "Japan"],
+        ],
+    },
+]
+
+
+def write_facts(folder: Path) -> Path:
+    path = folder / "facts.jsonl"
+    path.write_text("\n".join(json.dumps(relation) for relation in FACTS), encoding="utf-8")
+    return path
+
+
+def save_model(name: str, folder: Path, seed: int = 0, **arguments: object) -> Path:
+    """Save a tiny model as transformers saves it; return its folder."""
+    network(name, seed).save_pretrained(folder, **arguments)
+    tokenizer(masked=name in MASKED).save_pretrained(folder)
+    return folder
+
+
+def open_catalog(folder: Path) -> Catalog:
+    catalog = Catalog(str(folder / "facts.db"))
+    import_file(catalog, write_facts(folder))
+    return catalog
+
+
+def attributed(catalog: Catalog, path: Path) -> tuple[Checkpoint, Model]:
+    """Add the checkpoint, attribute every fact quickly, refine leniently."""
+    checkpoint = add_checkpoint(catalog, path)
+    model = load_checkpoint(checkpoint, device="cpu")
+    attribute(catalog, checkpoint, model, method=QUICK)
+    refine_checkpoint(catalog, checkpoint, LENIENT)
+    return checkpoint, model
