@@ -26,7 +26,8 @@ def tokenizer(*, masked: bool) -> Any:
             single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
         )
         names |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=words, **names)
+    fast: Any = transformers.PreTrainedTokenizerFast
+    return fast(tokenizer_object=words, **names)
 
 
 def _bert() -> Any:

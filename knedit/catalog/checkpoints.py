@@ -45,7 +45,7 @@ class CheckpointVerbs(Transactions):
         if found:
             which = say_which([f"{one.name} ({show_id(one.id)}, sha256 {one.sha256[:12]})" for one in found])
             raise CatalogError(f'{len(found)} checkpoints begin with "{reference}"', cure=which)
-        cure = did_you_mean(reference, [one.name for one in known]) if known else "Run: knedit models add FOLDER"
+        cure = did_you_mean(reference, [one.name for one in known]) if known else "Run: knedit checkpoint add FOLDER"
         raise CatalogError(f'There is no checkpoint "{reference}" in the catalog', cure=cure)
 
 

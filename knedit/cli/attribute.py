@@ -29,6 +29,7 @@ from knedit.records import show_id
     help="Adaptive: completeness error allowed, as a share of the largest |P(w) − P(0)|.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many facts of each relation.")
+@click.option("--wordings", type=click.IntRange(min=1), help="At most so many prompts of each fact.")
 @click.option("--single-token", is_flag=True, help="Refuse facts whose answer is several tokens.")
 @dtype_option
 @with_catalog
@@ -43,6 +44,7 @@ def attribute(
     steps: int | None,
     tolerance: float,
     limit: int | None,
+    wordings: int | None,
     single_token: bool,
     dtype: str,
     as_json: bool,
@@ -58,7 +60,12 @@ def attribute(
     model = load_checkpoint(found, dtype=dtype)
     with progress_bar("Attributing facts") as progress:
         report = run(
-            catalog, found, model, method=method, wish=Wish(relations, facts, limit, single_token), progress=progress
+            catalog,
+            found,
+            model,
+            method=method,
+            wish=Wish(relations, facts, limit, wordings, single_token),
+            progress=progress,
         )
     show_json(report) if as_json else click.echo(_told(report))
 

@@ -11,9 +11,9 @@ from knedit.cli.show import progress_bar, show_rows
 from knedit.errors import KneditError, ModelError
 from knedit.records import show_id
 
-UPDATE = "landmark-city/the Eiffel Tower=Rome"
+UPDATE = "landmark-city/the Arc de Triomphe=Rome"
 ERASED = "unwanted-maker"
-_MANY, _FEW = 13, 1
+_MANY, _FEW, _WORDINGS = 13, 1, 6
 
 
 @click.command()
@@ -89,7 +89,10 @@ def _find_neurons(catalog: Any, checkpoint: Any, model: Any, update: str, erased
     focus = (update.partition("/")[0], erased)
     fact = update.rpartition("=")[0]
     others = tuple(relation.key for relation in catalog.relations() if relation.key not in focus)
-    wishes = ((Wish(focus, (fact,), _MANY), ", ".join(focus)), (Wish(others, limit=_FEW), "other relations"))
+    wishes = (
+        (Wish(focus, (fact,), _MANY, _WORDINGS), ", ".join(focus)),
+        (Wish(others, limit=_FEW, wordings=_WORDINGS), "other relations"),
+    )
     for wish, what in wishes:
         with progress_bar(what) as progress:
             report = attribute(catalog, checkpoint, model, method=Method(), wish=wish, progress=progress)
@@ -112,8 +115,8 @@ def _plan(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -
     from knedit.flows.edit import read_edit
     from knedit.flows.plan import Choices, Wishes, plan_edit
 
-    _say(3, f"Plan: update {update}, erase {erased} (the paper's own solvers)")
-    choices = Choices(roles=("fact", "relation"))
+    _say(3, f"Plan: update {update}, erase {erased} with the paper's own solvers")
+    choices = Choices()
     edit = plan_edit(catalog, checkpoint, lambda _: model, Wishes(updates=[update], relations=[erased]), choices)
     planned = read_edit(catalog, edit)
     show_plan(catalog, planned, as_json=False)
@@ -146,11 +149,11 @@ def _tell(catalog: Any, planned: Any) -> None:
     judged = stored_evaluation(catalog, planned) or evaluate_edit(catalog, planned)
     show_judged(judged, as_json=False)
     _say(6, "What to make of it")
-    for sentence in _verdict(judged):
+    for sentence in _verdict(judged, planned.steps[0].new):
         click.echo(sentence)
 
 
-def _verdict(judged: Any) -> list[str]:
+def _verdict(judged: Any, new: str) -> list[str]:
     """Say plainly where the paper's edits fall short, from the numbers themselves."""
     from knedit.evaluation.report import kept_share, summarise
 
@@ -169,11 +172,18 @@ def _verdict(judged: Any) -> list[str]:
                 f"Erasure, {name}: the answers' mean probability went from {line.before:.3g} to {line.after:.3g}, the"
                 f" share answered rightly from {known.before:.0%} to {known.after:.0%} of {line.prompts} prompts."
             )
-    right, kept = kept_share(judged, ("same relation", "other relations"))
+    others = ("same relation", "other relations")
+    right, kept = kept_share(judged, others)
     sentences.append(f"Untouched facts: of {right} prompts answered rightly before, {kept} still are.")
+    texts = [one.evaluation for one in judged if one.group in others and one.evaluation.metric == "generated"]
+    before, after = (sum(new in (text or "") for text in side) for side in _sides(texts))
+    sentences.append(f"Of {len(texts)} texts about untouched facts, {before} spoke of {new} before, {after} do now.")
     sentences.append(
-        "The paper's edits push value vectors towards an embedding or to zero. They move probabilities, often without"
-        " turning\nthe answer round, and what a neuron also served suffers: hold them against the figures above before"
-        " you ship one."
+        "The paper's edits add an embedding to value vectors, or zero them, whatever else these neurons serve: where"
+        " untouched facts\nor texts suffered above, that is the price, and a checkpoint to learn from, not to ship."
     )
     return sentences
+
+
+def _sides(texts: Any) -> tuple[list[str | None], list[str | None]]:
+    return [one.text_before for one in texts], [one.text_after for one in texts]

@@ -23,8 +23,8 @@ def show_judged(judged: Any, *, as_json: bool) -> None:
             one.group,
             one.role,
             one.text,
-            (one.evaluation.text_before or "").strip(),
-            (one.evaluation.text_after or "").strip(),
+            _line(one.evaluation.text_before),
+            _line(one.evaluation.text_after),
         ]
         for one in judged
         if one.evaluation.metric == "generated"
@@ -36,3 +36,7 @@ def show_judged(judged: Any, *, as_json: bool) -> None:
         [["answered rightly before", right], [f"of these still right{share}", kept]],
         as_json=False,
     )
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split())

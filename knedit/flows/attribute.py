@@ -31,12 +31,13 @@ Progress = Callable[[int, int], None]
 class Wish:
     """What to attribute: some relations (nothing named: all), at most `limit` facts of each, and single facts.
 
-    `single_token` refuses answers of several tokens.
+    `wordings` takes at most so many prompts of each fact; `single_token` refuses answers of several tokens.
     """
 
     relations: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
     limit: int | None = None
+    wordings: int | None = None
     single_token: bool = False
 
     @property
@@ -127,7 +128,7 @@ def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[list[tuple[Fact, 
     for prompt in catalog.prompts([fact.id for fact in facts], roles=("attribute",)):
         if usable(model, prompt) and prompt.status != "retired":
             by_fact[prompt.fact_id].append(prompt)
-    able = [(fact, by_fact[fact.id]) for fact in facts if by_fact[fact.id]]
+    able = [(fact, by_fact[fact.id][: wish.wordings]) for fact in facts if by_fact[fact.id]]
     if not able:
         kind = "masked" if model.masked else "causal"
         raise FactsError(

@@ -1,6 +1,6 @@
 """Evaluate an edit from the written files: parent, then child, is asked the same prompts."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from knedit.flows.edit import Planned, find_result
 from knedit.records import Evaluation, Fact, Prompt
 
 _ROLES = ("attribute", "paraphrase", "generate")
-_SIBLINGS, _OTHERS, _WRITTEN = 8, 2, 3
+_SIBLINGS, _OTHERS, _WRITTEN, _TEXTS = 8, 2, 2, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ def choose_probes(catalog: Catalog, planned: Planned) -> list[Asked]:
     """Return what to ask: every prompt of the edited facts, and one wording each of facts that shall stay as they are.
 
     Beside the edit stand up to 8 other facts of each relation touched, 2 of every other relation, and all protected
-    facts; their ids, being fingerprints, order them in a way that is random and always the same.
+    facts; their ids, being fingerprints, order them in a way that is random and always the same. Texts are generated
+    for the first two facts of each step and for some of the others.
     """
     edited = {target.fact_id: target for target in planned.targets}
     others = _bystanders(planned, set(edited))
@@ -35,14 +36,16 @@ def choose_probes(catalog: Catalog, planned: Planned) -> list[Asked]:
     for prompt in catalog.prompts([*edited, *(fact.id for fact, _ in others)], roles=_ROLES):
         prompts[prompt.fact_id].append(prompt)
     asked = []
-    for number, (fact_id, target) in enumerate(edited.items()):
+    written: Counter[int] = Counter()
+    for fact_id, target in edited.items():
         group = "updated" if target.operation == "update" else "erased"
-        single = target.operation != "erase-relation" or number < _WRITTEN + len(planned.steps)
-        shown = _shown(prompts[fact_id]) if single else set()
+        written[target.step] += 1
+        shown = _shown(prompts[fact_id]) if written[target.step] <= _WRITTEN else set()
         asked += [Asked(Probe(p, target.new_object, p.id in shown), group) for p in prompts[fact_id]]
-    for fact, group in others:
+    for number, (fact, group) in enumerate(others):
         wording = [p for p in prompts[fact.id] if p.role == "paraphrase"] or prompts[fact.id]
-        asked += [Asked(Probe(p, None, group == "other relations"), group) for p in wording[:1]]
+        shows = number % max(1, len(others) // _TEXTS) == 0
+        asked += [Asked(Probe(p, None, shows), group) for p in wording[:1]]
     return asked
 
 
@@ -61,9 +64,9 @@ def _bystanders(planned: Planned, edited: set[int]) -> list[tuple[Fact, str]]:
 
 
 def _shown(prompts: Sequence[Prompt]) -> set[int]:
-    """Return the prompts for which text is generated: two wordings, the paraphrases and the free generations."""
-    first = [p for p in prompts if p.role == "attribute"][:2]
-    return {p.id for p in [*first, *(p for p in prompts if p.role != "attribute")]}
+    """Return the prompts for which text is generated: one wording, two paraphrases, one free generation."""
+    wanted = {"attribute": 1, "paraphrase": 2, "generate": 1}
+    return {p.id for role, limit in wanted.items() for p in [p for p in prompts if p.role == role][:limit]}
 
 
 def evaluate_edit(catalog: Catalog, planned: Planned, *, dtype: str = "float32") -> list[Judged]:
