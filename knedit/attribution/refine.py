@@ -24,7 +24,7 @@ class Thresholds:
 
     `threshold`: a prompt's coarse neurons score at least this part of its maximum over all layers. `share` and
     `min_prompts`: a fact's neurons are coarse in at least that part and that number of its prompts. `adjust`: move
-    `share` by 0.05 for each relation, at most six times, until its facts have 2 to 5 neurons on average.
+    `share` by 0.05 for each relation, at most five times, until its facts have 2 to 5 neurons on average.
     `hub_share`: a neuron that more than this part of a relation's facts hold is the relation's. `hub_relations`: one
     held in more than this part of the relations (and in at least three) is generic.
     """
@@ -90,14 +90,20 @@ def _is_shared(count: CoarseCount, fact: AttributedFact, share: float, min_promp
 def _adjusted_share(
     facts: Sequence[AttributedFact], coarse: Mapping[int, Sequence[CoarseCount]], thresholds: Thresholds
 ) -> float:
-    """Return the share after at most five moves; as in the authors' code, the sixth look changes nothing any more."""
+    """Return the share after at most five moves; as in the authors' code, the sixth look changes nothing any more.
+
+    A move that would lead out of (0, 1] is not made: no neuron could be kept above 1.
+    """
     share = thresholds.share
     for attempt in range(_TRIES):
         found = sum(_is_shared(c, fact, share, thresholds.min_prompts) for fact in facts for c in coarse[fact.fact_id])
         average = found / len(facts)
         if _FEWEST <= average <= _MOST or attempt == _TRIES - 1:
             break
-        share = round(share - _STEP if average < _FEWEST else share + _STEP, 10)
+        moved = round(share - _STEP if average < _FEWEST else share + _STEP, 10)
+        if not 0 < moved <= 1:
+            break
+        share = moved
     return share
 
 
