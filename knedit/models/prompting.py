@@ -12,6 +12,7 @@ from knedit.models.model import Model
 from knedit.records import BLANK, Prompt
 
 _CLOSING = " .!?…\"'”’»)"
+_LEAD = "a"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,16 @@ def blank_text(model: Model, text: str) -> tuple[list[int], tuple[int, ...]]:
     """Return the tokens that a model reads to go on from a text, and the places of its masks.
 
     A causal model reads up to the blank `{object}`, or all of a text without one; a masked model one mask there.
+    Raises ModelError if that is nothing, or more than the model takes.
     """
     before, blank, after = text.partition(BLANK)
     if not model.masked:
-        return _strip_closing(model, model.tokenizer(before.rstrip())["input_ids"]), ()
+        tokens = _strip_closing(model, model.tokenizer(before.rstrip())["input_ids"])
+        _check_prompt(tokens, before)
+        _check_length(model, len(tokens), before)
+        return tokens, ()
     tokens = model.tokenizer(before + (_mask_token(model) if blank else "") + after)["input_ids"]
+    _check_length(model, len(tokens), text)
     return tokens, tuple(place for place, token in enumerate(tokens) if token == model.tokenizer.mask_token_id)
 
 
@@ -89,13 +95,9 @@ def first_token(model: Model, answer: str) -> int:
 def _encode_causal(model: Model, before: str, answer: str, *, joint: str) -> Query:
     """Tokenise prompt and answer together, so that they meet as in running text; apart where the seam would move."""
     prompt = _strip_closing(model, model.tokenizer(before)["input_ids"])
-    if not prompt:
-        raise ModelError("the prompt has no tokens", f"prompt {before!r}", "Give the words that lead to the answer.")
+    _check_prompt(prompt, before)
     together = _strip_closing(model, model.tokenizer(before + joint + answer)["input_ids"])
-    if together[: len(prompt)] == prompt and len(together) > len(prompt):
-        answers = together[len(prompt) :]
-    else:
-        answers = model.tokenizer(joint + answer, add_special_tokens=False)["input_ids"]
+    answers = _rest(together, prompt) or model.tokenizer(joint + answer, add_special_tokens=False)["input_ids"]
     _check_answer(model, answers, answer)
     tokens = (*prompt, *answers[:-1])
     _check_length(model, len(tokens), before)
@@ -116,9 +118,25 @@ def _encode_masked(model: Model, text: str, answers: Sequence[int]) -> Query:
 
 
 def _answer_tokens(model: Model, answer: str, *, spaced: bool) -> list[int]:
-    tokens: list[int] = model.tokenizer((" " if spaced else "") + answer, add_special_tokens=False)["input_ids"]
+    """Tokenise an answer; a spaced one after a word, since some tokenizers open a text with a space of their own."""
+
+    def plain(text: str) -> list[int]:
+        return list(model.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    after = _rest(plain(f"{_LEAD} {answer}"), plain(_LEAD)) or plain(f" {answer}")
+    tokens = after if spaced else plain(answer)
     _check_answer(model, tokens, answer)
     return tokens
+
+
+def _rest(tokens: list[int], beginning: list[int]) -> list[int]:
+    """Return what follows the beginning, or nothing where the tokens begin otherwise."""
+    return tokens[len(beginning) :] if tokens[: len(beginning)] == beginning else []
+
+
+def _check_prompt(tokens: Sequence[int], text: str) -> None:
+    if not tokens:
+        raise ModelError("the prompt has no tokens", f"prompt {text!r}", "Give the words that lead to the answer.")
 
 
 def _check_answer(model: Model, tokens: Sequence[int], answer: str) -> None:
