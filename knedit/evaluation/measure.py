@@ -4,6 +4,7 @@ The same function measures the parent and the child, so that before and after ar
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from knedit.errors import ModelError
@@ -53,6 +54,7 @@ def measure(model: Model, probes: Sequence[Probe]) -> list[Measure]:
     asked_ids = {prompt.id for prompt, _ in owners}
     for probe in probes:
         if probe.written and (probe.prompt.id in asked_ids or probe.prompt.answer is None):
-            text = write(model, probe.prompt.text)
-            found.append(Measure(probe.prompt.fact_id, probe.prompt.id, "generated", text=text))
+            with suppress(ModelError):
+                text = write(model, probe.prompt.text)
+                found.append(Measure(probe.prompt.fact_id, probe.prompt.id, "generated", text=text))
     return found

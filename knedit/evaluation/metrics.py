@@ -44,7 +44,8 @@ def answer(model: Model, queries: Sequence[Query]) -> list[Answered]:
 def write(model: Model, text: str, *, tokens: int = 12) -> str:
     """Return what the model writes greedily where the text's blank stands (or at its end): at most so many tokens.
 
-    A masked model fills the blank with the likeliest token of one mask.
+    A masked model fills the blank with the likeliest token of one mask. A causal one stops where its positions end.
+    Raises ModelError if the text is nothing, or more than the model takes.
     """
     with frozen(model.net):
         ids, masks = blank_text(model, text)
@@ -52,6 +53,8 @@ def write(model: Model, text: str, *, tokens: int = 12) -> str:
         if model.masked:
             best = model.net(given).logits[0, list(masks)].argmax(-1).tolist()
             return str(model.tokenizer.decode(best))
+        if model.max_tokens is not None:
+            tokens = min(tokens, model.max_tokens - len(ids) + 1)
         written = model.net.generate(
             given,
             attention_mask=torch.ones_like(given),
