@@ -37,7 +37,7 @@ def add(catalog: Any, *, path_or_id: str, name: str | None, revision: str | None
 @with_catalog
 @json_option
 def list_(catalog: Any, *, as_json: bool) -> None:
-    """List the catalog's checkpoints, children after their parents."""
+    """List the catalog's checkpoints by name."""
     known = catalog.checkpoints()
     names = {one.id: one.name for one in known}
     rows = [

@@ -30,7 +30,8 @@ def load_model(
     """Load a model with its language-modelling head and tokenizer from a folder, a GGUF file or the Hub.
 
     `dtype` is the precision of computation (`auto`: as stored), `device` a torch device (default: CUDA where there is
-    one). Raises ModelError if the files are missing, hold only pickle weights, lack tensors, or are of no known family.
+    one). Raises ModelError if the files are missing, hold only pickle weights, lack tensors or the tokenizer's words, or
+    are of no known family, and if the device cannot take the model.
     """
     if dtype not in DTYPES:
         raise ModelError(f"there is no precision {dtype!r}", "dtype", f"Choose one of {', '.join(DTYPES)}.")
@@ -53,7 +54,8 @@ def load_model(
                 "Check that its files are whole.",
             ) from error
     _check_complete(report, folder)
-    net.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _check_words(tokenizer, folder)
+    _move(net.eval(), device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return wrap_model(net, tokenizer, source=str(folder))
 
 
@@ -62,7 +64,7 @@ def layout_of(folder: Path) -> Layout:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"config.json cannot be read: {_first_line(error)}", str(path), "Repair the file.") from None
     if not isinstance(config, dict):
         raise ModelError("config.json is no JSON object", str(path), "Repair the file.")
@@ -77,6 +79,27 @@ def _check_complete(report: dict[str, Any], folder: Path) -> None:
             str(folder),
             "A head that was never saved would be random: use a checkpoint with its language-modelling head.",
         )
+
+
+def _check_words(tokenizer: Any, folder: Path) -> None:
+    """Refuse the empty tokenizer that transformers makes up for some families where no tokenizer was saved."""
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise ModelError(
+            "the tokenizer knows no words, as its files are missing or empty",
+            str(folder),
+            "Put the tokenizer's files (tokenizer.json, or those of its vocabulary) beside the weights.",
+        )
+
+
+def _move(net: Any, device: str) -> None:
+    try:
+        net.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"the model cannot be put on the device: {_first_line(error)}",
+            f"device {device}",
+            "Choose another device, such as cpu.",
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:
