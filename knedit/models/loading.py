@@ -30,8 +30,8 @@ def load_model(
     """Load a model with its language-modelling head and tokenizer from a folder, a GGUF file or the Hub.
 
     `dtype` is the precision of computation (`auto`: as stored), `device` a torch device (default: CUDA where there is
-    one). Raises ModelError if the files are missing, hold only pickle weights, lack tensors or a tokenizer, or are of no
-    known family, and if the device cannot take the model.
+    one). Raises ModelError if the files are missing, hold only pickle weights, lack tensors or a tokenizer, or are of
+    no known family, and if the device cannot take the model.
     """
     if dtype not in DTYPES:
         raise ModelError(f"there is no precision {dtype!r}", "dtype", f"Choose one of {', '.join(DTYPES)}.")
