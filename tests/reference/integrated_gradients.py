@@ -35,13 +35,25 @@ def nodes(rule: str, steps: int) -> tuple[list[float], list[float]]:
 
 
 def attribute(
-    net: Any, tokens: Sequence[int], answer: int, *, position: int, at: int, rule: str, steps: int
+    net: Any,
+    tokens: Sequence[int],
+    answer: int,
+    *,
+    position: int,
+    at: int,
+    rule: str,
+    steps: int,
+    layers: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return Attr [L, F] of P(answer | output at `at`) by the neurons at `position`, and P(w) − P(0) of each layer."""
+    """Return Attr [L, F] of P(answer | output at `at`) by the neurons at `position`, and P(w) − P(0) of each layer.
+
+    `layers` picks some layers; all, if it is left out.
+    """
     net.eval()
     ids = torch.tensor([list(tokens)])
     rows, rises = [], []
-    for down in down_projections(net):
+    every = down_projections(net)
+    for down in every if layers is None else [every[layer] for layer in layers]:
         original = _input_of(net, down, ids)[position]
         with torch.no_grad():
             rises.append(
