@@ -79,7 +79,7 @@ def test_an_edit_goes_from_facts_to_files_and_only_planned_columns_change(name: 
         tokens = torch.arange(5, 13)[None]
         plain = load_plainly(name, tmp_path / "edited")
         with edited(model, solve_edit(planned, model)), torch.no_grad():
-            assert torch.equal(plain(tokens).logits, model.net(tokens).logits) 
+            assert torch.equal(plain(tokens).logits, model.net(tokens).logits)
 
         planned = read_edit(catalog, catalog.find_edit(show_id(edit.id)))
         judged = evaluate_edit(catalog, planned)
