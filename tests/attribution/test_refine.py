@@ -35,12 +35,13 @@ def test_a_neuron_at_the_share_is_kept_and_one_below_is_not() -> None:
     ]
 
 
-@pytest.mark.parametrize("tenths", range(1, 11))
-def test_the_boundary_is_exact_in_tenths(tenths: int) -> None:
-    for prompts in range(1, 41):
+@pytest.mark.parametrize("twentieths", range(1, 21))
+def test_the_boundary_is_exact_in_twentieths(twentieths: int) -> None:
+    """Among them 0.55 of 100, which floating point makes more than 55."""
+    for prompts in (*range(1, 21), 100):
         fact = AttributedFact(1, 1, prompts)
-        found = kept([fact], seen(fact, *range(1, prompts + 1)), Thresholds(share=tenths / 10, min_prompts=1))
-        assert [index + 1 for index in found] == [n for n in range(1, prompts + 1) if 10 * n >= tenths * prompts]
+        found = kept([fact], seen(fact, *range(1, prompts + 1)), Thresholds(share=twentieths / 20, min_prompts=1))
+        assert [index + 1 for index in found] == [n for n in range(1, prompts + 1) if 20 * n >= twentieths * prompts]
 
 
 def test_few_prompts_must_agree_in_at_least_min_prompts() -> None:

@@ -201,6 +201,14 @@ def test_pickle_beside_safetensors_is_not_read(tmp_path: Path) -> None:
     assert not (tmp_path / "trace").exists()
 
 
+def test_pickle_weights_are_refused_though_other_safetensors_lie_beside_them(tmp_path: Path) -> None:
+    net = network("gpt2")
+    (save("gpt2", tmp_path, net) / "model.safetensors").rename(tmp_path / "adapter.safetensors")
+    torch.save(net.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="transformers cannot load the model"):
+        load_model(tmp_path, device="cpu")
+
+
 def test_code_beside_the_weights_is_not_run(tmp_path: Path) -> None:
     folder = save("llama", tmp_path / "model")
     (folder / "own.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w')\nclass Own: pass\n", encoding="utf-8")
