@@ -67,7 +67,7 @@ def snapshot() -> object:
         )
 
 
-def refused(ran: Ran, *words: str) -> None:
+def assert_refused(ran: Ran, *words: str) -> None:
     assert ran.code == 2
     assert ran.err.startswith(("Error: ", "Usage: ")) or "\nError: " in ran.err
     assert "Traceback" not in ran.err + ran.out
@@ -81,38 +81,38 @@ def edit_id() -> str:
 
 
 def test_a_missing_file_of_facts(place: Path) -> None:
-    refused(knedit("facts", "import", "nowhere.jsonl"), "nowhere.jsonl")
+    assert_refused(knedit("facts", "import", "nowhere.jsonl"), "nowhere.jsonl")
 
 
 def test_a_malformed_line_seven(place: Path) -> None:
     good = [json.dumps(FACTS[0] | {"relation": f"r{n}"}) for n in range(8)]
     good[6] = '{"relation": "r6", '
     (place / "bad.jsonl").write_text("\n".join(good))
-    refused(knedit("facts", "import", "bad.jsonl"), "bad.jsonl", "line 7")
+    assert_refused(knedit("facts", "import", "bad.jsonl"), "bad.jsonl", "line 7")
 
 
 def test_a_template_without_object(place: Path) -> None:
     (place / "bad.jsonl").write_text(json.dumps(FACTS[0] | {"templates": ["the capital of {subject} is"]}))
-    refused(knedit("facts", "import", "bad.jsonl"), "line 1", "{object}")
+    assert_refused(knedit("facts", "import", "bad.jsonl"), "line 1", "{object}")
 
 
 def test_an_answer_of_several_tokens_where_one_is_asked_for(place: Path) -> None:
     ran = knedit("edit", "plan", "base", "--update", "capital/France=big old city", "--roles", "fact,relation,generic")
-    refused(ran, "'big old city' is 3 tokens", "capital/France")
+    assert_refused(ran, "'big old city' is 3 tokens", "capital/France")
 
 
 def test_a_checkpoint_with_only_pickle_weights(place: Path) -> None:
     (place / "pickled").mkdir()
     shutil.copy(place / "base/config.json", place / "pickled")
     torch.save({}, place / "pickled/pytorch_model.bin")
-    refused(knedit("checkpoint", "add", "pickled"), "only pickle weights", "safetensors")
+    assert_refused(knedit("checkpoint", "add", "pickled"), "only pickle weights", "safetensors")
 
 
 def test_an_unknown_family(place: Path) -> None:
     shutil.copytree(place / "base", place / "strange")
     config = json.loads((place / "strange/config.json").read_text())
     (place / "strange/config.json").write_text(json.dumps(config | {"model_type": "gizmo"}))
-    refused(knedit("checkpoint", "add", "strange"), "'gizmo'", "Known families", "llama")
+    assert_refused(knedit("checkpoint", "add", "strange"), "'gizmo'", "Known families", "llama")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
@@ -120,19 +120,19 @@ def test_attribution_of_a_checkpoint_whose_files_changed(place: Path, name: str)
     content = bytearray((place / "base" / name).read_bytes())
     content[-9] ^= 1
     (place / "base" / name).write_bytes(content)
-    refused(knedit("attribute", "base", "--rule", "gauss"), "changed since it was added", name)
+    assert_refused(knedit("attribute", "base", "--rule", "gauss"), "changed since it was added", name)
 
 
 def test_an_edit_whose_neurons_came_from_another_checkpoint(place: Path) -> None:
     with Catalog("facts.db") as catalog:
         refinement = f"{catalog.refinements()[0].id:016x}"
     ran = knedit("edit", "plan", "other", "--erase", "capital/France", "--refinement", refinement)
-    refused(ran, "found in another checkpoint", "knedit attribute other")
+    assert_refused(ran, "found in another checkpoint", "knedit attribute other")
 
 
 def test_an_output_folder_that_exists(place: Path) -> None:
     (place / "taken").mkdir()
-    refused(knedit("edit", "apply", edit_id(), "--output", "taken"), "taken", "exists")
+    assert_refused(knedit("edit", "apply", edit_id(), "--output", "taken"), "taken", "exists")
     assert list((place / "taken").iterdir()) == []
 
 
@@ -142,7 +142,7 @@ def test_an_unreachable_postgres(place: Path) -> None:
         port = free.getsockname()[1]
     url = f"postgresql://someone:secret@127.0.0.1:{port}/nothing"
     ran = knedit("facts", "list", "--database", url)
-    refused(ran, f"127.0.0.1:{port}")
+    assert_refused(ran, f"127.0.0.1:{port}")
     assert "secret" not in ran.err
 
 
@@ -181,19 +181,19 @@ def test_an_unreachable_postgres(place: Path) -> None:
     ],
 )
 def test_one_clear_error(place: Path, command: str, words: tuple[str, ...]) -> None:
-    refused(knedit(*command.split()), *words)
+    assert_refused(knedit(*command.split()), *words)
 
 
 def test_an_edit_that_was_not_applied_has_no_files_to_score(place: Path) -> None:
-    refused(knedit("evaluate", edit_id()), "not applied yet", "knedit edit apply")
+    assert_refused(knedit("evaluate", edit_id()), "not applied yet", "knedit edit apply")
 
 
 def test_an_empty_catalog_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KNEDIT_DATABASE", raising=False)
-    refused(knedit("attribute", "base"), "knedit checkpoint add")
-    refused(knedit("neurons", "hubs"), "knedit refine")
-    refused(knedit("facts", "show", "capital/France"), "knedit facts import")
+    assert_refused(knedit("attribute", "base"), "knedit checkpoint add")
+    assert_refused(knedit("neurons", "hubs"), "knedit refine")
+    assert_refused(knedit("facts", "show", "capital/France"), "knedit facts import")
 
 
 def test_a_stale_catalog_is_refused_with_the_cure(tmp_path: Path) -> None:
@@ -204,4 +204,4 @@ def test_a_stale_catalog_is_refused_with_the_cure(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0000-from-the-future'")
     connection.close()
-    refused(knedit("facts", "list", "--database", str(path)), "0000-from-the-future")
+    assert_refused(knedit("facts", "list", "--database", str(path)), "0000-from-the-future")
