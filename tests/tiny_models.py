@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 _TEXT = """
     the a of is in to and capital city country language animal France Paris Japan Tokyo Italy Rome Spain Madrid
     Kenya Nairobi Norway Oslo speak people they live big small old new name called has have that this . , ? !
 """
 WORDS = _TEXT.split()
+BYTE_VOCABULARY = 600
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY = {word: number for number, word in enumerate(SPECIAL + WORDS)}
 
@@ -28,6 +29,25 @@ def tokenizer(*, masked: bool) -> Any:
         names |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     fast: Any = transformers.PreTrainedTokenizerFast
     return fast(tokenizer_object=words, **names)
+
+
+def byte_tokenizer() -> Any:
+    """Return a byte-level BPE tokenizer to which every word of WORDS, with its space, is one token.
+
+    Where the family is Qwen2, transformers reads any saved tokenizer as one of this kind.
+    """
+    pieces = Tokenizer(models.BPE())
+    pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pieces.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=BYTE_VOCABULARY,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<|endoftext|>"],
+        show_progress=False,
+    )
+    pieces.train_from_iterator([_TEXT.replace("\n", " ")] * 20, trainer)
+    fast: Any = transformers.PreTrainedTokenizerFast
+    return fast(tokenizer_object=pieces, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
 
 
 def _bert() -> Any:
@@ -70,7 +90,7 @@ def _gpt2() -> Any:
 def _decoder(config_class: Any, model_class: Any, **more: Any) -> Any:
     return model_class(
         config_class(
-            vocab_size=len(VOCABULARY),
+            vocab_size=more.pop("vocab_size", len(VOCABULARY)),
             hidden_size=32,
             num_hidden_layers=4,
             num_attention_heads=4,
@@ -92,7 +112,7 @@ TINY: dict[str, Callable[[], Any]] = {
     "gpt2": _gpt2,
     "llama": lambda: _decoder(transformers.LlamaConfig, transformers.LlamaForCausalLM),
     "mistral": lambda: _decoder(transformers.MistralConfig, transformers.MistralForCausalLM, sliding_window=4),
-    "qwen2": lambda: _decoder(transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+    "qwen2": lambda: _decoder(transformers.Qwen2Config, transformers.Qwen2ForCausalLM, vocab_size=BYTE_VOCABULARY),
 }
 
 

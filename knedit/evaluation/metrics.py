@@ -52,7 +52,7 @@ def write(model: Model, text: str, *, tokens: int = 12) -> str:
         given = torch.tensor([ids], device=model.device)
         if model.masked:
             best = model.net(given).logits[0, list(masks)].argmax(-1).tolist()
-            return str(model.tokenizer.decode(best))
+            return _storable(model.tokenizer.decode(best))
         if model.max_tokens is not None:
             tokens = min(tokens, model.max_tokens - len(ids) + 1)
         written = model.net.generate(
@@ -63,7 +63,7 @@ def write(model: Model, text: str, *, tokens: int = 12) -> str:
             num_beams=1,
             pad_token_id=model.tokenizer.pad_token_id or model.tokenizer.eos_token_id or 0,
         )
-        return str(model.tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True))
+        return _storable(model.tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True))
 
 
 def _batches(queries: Sequence[Query]) -> list[list[int]]:
@@ -72,3 +72,8 @@ def _batches(queries: Sequence[Query]) -> list[list[int]]:
     for number, query in enumerate(queries):
         shapes[len(query.tokens), query.positions].append(number)
     return [numbers[i : i + _BATCH] for numbers in shapes.values() for i in range(0, len(numbers), _BATCH)]
+
+
+def _storable(text: str) -> str:
+    """Return a text without NUL, which byte-level tokenizers can say and no database keeps."""
+    return text.replace("\x00", "\ufffd")

@@ -78,5 +78,5 @@ def test_an_unknown_checkpoint_is_refused_with_near_ones(catalog: Catalog, refer
 
 
 def test_an_empty_catalog_says_how_to_add_a_checkpoint(catalog: Catalog) -> None:
-    with pytest.raises(CatalogError, match="Run: knedit models add FOLDER"):
+    with pytest.raises(CatalogError, match="Run: knedit checkpoint add FOLDER"):
         catalog.find_checkpoint("tiny")

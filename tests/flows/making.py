@@ -12,7 +12,7 @@ from knedit.flows.facts import import_file
 from knedit.flows.refine import refine_checkpoint
 from knedit.models.model import Model
 from knedit.records import Checkpoint
-from tests.tiny_models import network, tokenizer
+from tests.tiny_models import byte_tokenizer, network, tokenizer
 
 MASKED = ("bert", "roberta")
 QUICK = Method("gauss", 3)
@@ -62,7 +62,8 @@ def write_facts(folder: Path) -> Path:
 def save_model(name: str, folder: Path, seed: int = 0, **arguments: object) -> Path:
     """Save a tiny model as transformers saves it; return its folder."""
     network(name, seed).save_pretrained(folder, **arguments)
-    tokenizer(masked=name in MASKED).save_pretrained(folder)
+    own = byte_tokenizer() if name == "qwen2" else tokenizer(masked=name in MASKED)
+    own.save_pretrained(folder)
     return folder
 
 
