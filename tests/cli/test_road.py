@@ -34,7 +34,7 @@ def told(*arguments: str) -> object:
 
 def test_every_command_of_the_road_works_and_prints_json(place: Path) -> None:
     assert "→ 0001" in done("db", "upgrade")
-    assert told("db", "current")["state"] == "current"  # type: ignore[index, call-overload]
+    assert told("db", "current")["state"] == "current"  # type: ignore[index]
     checkpoint = told("checkpoint", "add", "base", "--name", "tiny")
     assert isinstance(checkpoint, dict)
     assert (checkpoint["name"], checkpoint["n_layers"], checkpoint["ffn_width"]) == ("tiny", 4, 48)
@@ -46,7 +46,7 @@ def test_every_command_of_the_road_works_and_prints_json(place: Path) -> None:
     }
     assert [one["relation"] for one in told("facts", "list")] == ["capital", "country"]  # type: ignore[attr-defined]
     assert len(told("facts", "list", "--relation", "country")) == 3  # type: ignore[arg-type]
-    assert told("facts", "show", "capital/France")["fact"]["object"] == "Paris"  # type: ignore[index, call-overload]
+    assert told("facts", "show", "capital/France")["fact"]["object"] == "Paris"  # type: ignore[index]
     report = told("attribute", "tiny", "--rule", "gauss", "--steps", "3")
     assert isinstance(report, dict)
     assert (report["attributed"], report["prompts"]) == (7, 25)
@@ -89,7 +89,7 @@ def test_every_command_of_the_road_works_and_prints_json(place: Path) -> None:
     assert isinstance(verified, dict)
     assert verified["ok"] is True
     assert verified["value_vectors"] > 0
-    assert told("checkpoint", "show", "edited")["checkpoint"]["parent_id"] == checkpoint["id"]  # type: ignore[index, call-overload]
+    assert told("checkpoint", "show", "edited")["checkpoint"]["parent_id"] == checkpoint["id"]  # type: ignore[index]
     assert [one["result"] for one in told("edit", "list")] == ["edited"]  # type: ignore[attr-defined]
 
 

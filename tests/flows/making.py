@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from knedit.attribution.attribute_prompt import Method
 from knedit.attribution.refine import Thresholds
@@ -18,7 +19,7 @@ MASKED = ("bert", "roberta")
 QUICK = Method("gauss", 3)
 LENIENT = Thresholds(threshold=0.1, share=0.3, min_prompts=2, hub_share=1.0, hub_relations=1.0)
 
-FACTS = [
+FACTS: list[dict[str, Any]] = [
     {
         "relation": "capital",
         "label": "capital of a country",
