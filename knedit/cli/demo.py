@@ -1,5 +1,6 @@
 """knedit demo: the whole way on a real model, told step by step, from facts to a patched checkpoint."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,29 @@ def _plan(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -
     edit = plan_edit(catalog, checkpoint, lambda _: model, Wishes(updates=[update], relations=[erased]), choices)
     planned = read_edit(catalog, edit)
     show_plan(catalog, planned, as_json=False)
+    if planned.edit.result_id is None:
+        alone = plan_edit(catalog, checkpoint, lambda _: model, Wishes(relations=[erased]), choices)
+        click.echo(_tried(catalog, read_edit(catalog, alone), model))
     return planned
+
+
+def _tried(catalog: Any, planned: Any, model: Any) -> str:
+    """Try an erasure alone in memory, on unseen paraphrases: together with an update its own part cannot be told."""
+    from knedit.evaluation.report import kept_share, summarise
+    from knedit.flows.edit import try_edit
+    from knedit.flows.evaluate import judge_try
+
+    def attempt(probes: Any) -> Any:
+        asked = [replace(one, written=False) for one in probes if one.prompt.role == "paraphrase"]
+        return try_edit(planned, model, asked)
+
+    judged = judge_try(catalog, planned, attempt)
+    (known,) = (one for one in summarise(judged) if (one.group, one.metric) == ("erased", "correct"))
+    right, kept = kept_share(judged, ("same relation", "other relations"))
+    return (
+        f"The erasure alone, tried in memory: {known.before:.0%} → {known.after:.0%} of {known.prompts} unseen"
+        f" paraphrases answered rightly;\nof {right} prompts about untouched facts answered rightly before, {kept} still are."
+    )
 
 
 def _write(catalog: Any, planned: Any, model: Any, directory: Path) -> Any:
