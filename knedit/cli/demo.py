@@ -142,8 +142,8 @@ def _tried(catalog: Any, planned: Any, model: Any) -> str:
     right, kept = kept_share(judged, ("same relation", "other relations"))
     return (
         f"The erasure alone, tried in memory: {known.before:.0%} → {known.after:.0%} of {known.prompts} unseen"
-        f" paraphrases answered rightly;\nof {right} prompts about untouched facts answered rightly before, {kept} still"
-        " are."
+        f" paraphrases answered rightly;\nof {right} prompts about untouched facts answered rightly before, {kept}"
+        " still are."
     )
 
 

@@ -25,6 +25,7 @@ Write = Callable[[], object]
 
 
 def once(write: Write, output: Path, limit: int) -> str:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script in a shell's background starts deaf to it
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:

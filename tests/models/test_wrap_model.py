@@ -10,7 +10,7 @@ from torch import nn
 
 from knedit.errors import ModelError
 from knedit.models.model import wrap_model
-from tests.tiny_models import TINY, VOCABULARY, network, tokenizer
+from tests.tiny_models import TINY, network, tokenizer
 
 MASKED = ("bert", "roberta")
 
@@ -32,7 +32,7 @@ def test_every_family_is_wrapped_with_its_parts(name: str) -> None:
         columns = weight if family.neuron_axis == 0 else weight.T
         assert torch.equal(model.value_vectors(layer, [5, 0]), columns[[5, 0]])
     assert torch.equal(model.output_embedding(7), net.get_output_embeddings().weight[7])
-    assert found.logits.shape == (1, 6, len(VOCABULARY))
+    assert found.logits.shape == (1, 6, net.config.vocab_size)
 
 
 @pytest.mark.parametrize("name", TINY)
