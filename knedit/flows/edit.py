@@ -1,5 +1,6 @@
 """Carry out a planned edit: try it in memory, or write it as a patched checkpoint and register that as a child."""
 
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from knedit.checkpoints.verify import verify_folder
 from knedit.editing.apply import edited
 from knedit.editing.solve import ValueChange, solve
 from knedit.editing.steps import Neuron, Step
-from knedit.errors import CheckpointError, EditError
+from knedit.errors import CatalogError, CheckpointError, EditError
 from knedit.evaluation.measure import Measure, Probe, measure
 from knedit.flows.checkpoint import add_checkpoint, checked_folder, down_tensors
 from knedit.flows.plan import check_origin, solvers_of, weights_of
@@ -85,20 +86,35 @@ def apply_edit(
 ) -> Checkpoint:
     """Write the edited checkpoint to a new folder, verify it byte by byte, and register it as a child of its parent.
 
-    Raises CheckpointError where the folder exists or cannot be written; then there is no folder, and the parent and
-    the catalog are as they were.
+    Raises CheckpointError where the folder exists or cannot be written, CatalogError where the name is taken; then
+    there is no folder, and the parent and the catalog are as they were.
     """
+    _check_name(catalog, planned, name or output.name)
     parent = checked_folder(planned.checkpoint)
     patches = _patches(parent, model, solve_edit(planned, model))
     write_patched(parent, output, patches, manifest=_manifest(planned))
     report = verify_folder(output, parent)
     if not report.ok:
+        shutil.rmtree(output)
         raise CheckpointError(
-            f"the written checkpoint does not verify: {'; '.join(report.problems)}", str(output), "Do not use it."
+            f"the written checkpoint did not verify and was removed: {'; '.join(report.problems)}",
+            str(output),
+            "The disk may be failing, or another program wrote into the folder.",
         )
     child = add_checkpoint(catalog, output, name=name or output.name)
     catalog.set_edit_result(planned.edit.id, child.id)
     return child
+
+
+def _check_name(catalog: Catalog, planned: Planned, name: str) -> None:
+    """Raise CatalogError before anything is written if another checkpoint than the edit's own result has the name."""
+    for checkpoint in catalog.checkpoints():
+        if checkpoint.name == name and checkpoint.id != planned.edit.result_id:
+            raise CatalogError(
+                f"the name {name} is taken by checkpoint {show_id(checkpoint.id)}",
+                catalog.address,
+                "Choose another with --name.",
+            )
 
 
 def _patches(folder: Path, model: Model, changes: Sequence[ValueChange]) -> list[TensorPatch]:

@@ -136,6 +136,12 @@ def test_an_output_folder_that_exists(place: Path) -> None:
     assert list((place / "taken").iterdir()) == []
 
 
+def test_an_output_whose_name_is_taken_is_refused_before_it_is_written(place: Path) -> None:
+    (place / "inner").mkdir()
+    assert_refused(knedit("edit", "apply", edit_id(), "--output", "inner/other"), "other is taken", "--name")
+    assert list((place / "inner").iterdir()) == []
+
+
 def test_an_unreachable_postgres(place: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
