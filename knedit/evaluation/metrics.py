@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from knedit.models.hooks import frozen
 from knedit.models.model import Model
@@ -55,15 +56,29 @@ def write(model: Model, text: str, *, tokens: int = 12) -> str:
             return _storable(model.tokenizer.decode(best))
         if model.max_tokens is not None:
             tokens = min(tokens, model.max_tokens - len(ids) + 1)
-        written = model.net.generate(
-            given,
-            attention_mask=torch.ones_like(given),
-            max_new_tokens=tokens,
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=model.tokenizer.pad_token_id or model.tokenizer.eos_token_id or 0,
-        )
-        return _storable(model.tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True))
+        written = _greedy(model, given, tokens)
+        return _storable(model.tokenizer.decode(written, skip_special_tokens=True))
+
+
+def _greedy(model: Model, given: Tensor, tokens: int) -> list[int]:
+    """Return the likeliest next token, again and again, up to the end of the text or so many tokens.
+
+    Not `generate`: what a checkpoint's generation_config asks for, a penalty for repetition say, is no measure.
+    """
+    config = getattr(model.net, "generation_config", None)
+    ends = getattr(config, "eos_token_id", None) if config is not None else model.tokenizer.eos_token_id
+    stops = set(ends if isinstance(ends, list) else [ends])
+    written: list[int] = []
+    cache = None
+    while len(written) < tokens:
+        found = model.net(given, past_key_values=cache, use_cache=True)
+        cache = found.past_key_values
+        best = int(found.logits[0, -1].argmax())
+        written.append(best)
+        if best in stops:
+            break
+        given = torch.tensor([[best]], device=model.device)
+    return written
 
 
 def _batches(queries: Sequence[Query]) -> list[list[int]]:

@@ -134,3 +134,14 @@ def test_asking_leaves_the_network_as_it_was(name: str) -> None:
     assert model.net.training
     assert all(parameter.requires_grad for parameter in model.net.parameters())
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.net.state_dict().items())
+
+
+def test_what_the_generation_config_asks_for_does_not_change_what_is_written() -> None:
+    model = tiny("llama")
+    plain = write(model, "the capital of France is", tokens=8)
+    model.net.generation_config.repetition_penalty = 50.0
+    model.net.generation_config.do_sample = True
+    assert write(model, "the capital of France is", tokens=8) == plain
+    first = int(model.net(torch.tensor([ids("the capital of France is")])).logits[0, -1].argmax())
+    model.net.generation_config.eos_token_id = [first]
+    assert write(model, "the capital of France is", tokens=8) == model.tokenizer.decode([first])
