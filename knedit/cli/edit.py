@@ -21,8 +21,7 @@ def edit() -> None:
 @click.option("--update", "updates", multiple=True, metavar="R/SUBJECT=NEW", help="Give a fact a new object.")
 @click.option("--erase", "erasures", multiple=True, metavar="R/SUBJECT", help="Make the model forget a fact.")
 @click.option("--erase-relation", "relations", multiple=True, metavar="R", help="Make it forget a whole relation.")
-@click.option("--solver", default="embedding", show_default=True, help="How updates are computed.")
-@click.option("--erase-solver", default="zero", show_default=True, help="How erasures are computed.")
+@click.option("--solver", "solvers", multiple=True, metavar="S", help="embedding for updates, zero for erasures.")
 @click.option("--weights", type=(float, float), default=(1.0, 8.0), show_default=True, help="λ1 λ2 of embedding.")
 @click.option(
     "--roles", default="fact", show_default=True, help=f"Neurons that may be touched: {','.join(NEURON_ROLES)}."
@@ -59,13 +58,16 @@ def plan(
     show_plan(catalog, read_edit(catalog, planned), as_json=as_json)
 
 
-def _choices(*, solver: str, erase_solver: str, weights: tuple[float, float], roles: str, relation_neurons: int) -> Any:
+def _choices(*, solvers: tuple[str, ...], weights: tuple[float, float], roles: str, relation_neurons: int) -> Any:
+    from knedit.editing.solve import assign_solvers
     from knedit.flows.plan import Choices
+
+    solver = assign_solvers(solvers)
 
     wanted = tuple(role.strip() for role in roles.split(","))
     if unknown := [role for role in wanted if role not in NEURON_ROLES]:
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(NEURON_ROLES)}", param_hint="--roles")
-    return Choices(solver, erase_solver, weights, wanted, relation_neurons)
+    return Choices(solver["update"], solver["erase"], weights, wanted, relation_neurons)
 
 
 def show_plan(catalog: Any, planned: Any, *, as_json: bool) -> None:

@@ -67,6 +67,21 @@ def solver_of(operation: str, name: str) -> Solver:
     return solvers[name]
 
 
+def assign_solvers(names: Sequence[str]) -> dict[str, str]:
+    """Return the solver of updates and of erasures: the last of `names` that each knows, else `embedding` and `zero`.
+
+    Raises EditError for a name that neither knows.
+    """
+    chosen = {"update": "embedding", "erase": "zero"}
+    for name in names:
+        able = [op for op, solvers in (("update", UPDATE_SOLVERS), ("erase", ERASE_SOLVERS)) if name in solvers]
+        if not able:
+            known = ", ".join({**UPDATE_SOLVERS, **ERASE_SOLVERS})
+            raise EditError(f"there is no solver {name!r}", "edit", f"Choose among {known}.")
+        chosen |= dict.fromkeys(able, name)
+    return chosen
+
+
 def check_single_token(model: Model, answer: str, target: str) -> None:
     """Raise EditError unless the answer is one token of the model: `embedding` moves towards one token's embedding."""
     tokens = token_count(model, answer)

@@ -176,7 +176,7 @@ def test_an_unreachable_postgres(place: Path) -> None:
         ("edit plan base --erase capital/Spain", ("protected",)),
         ("edit plan base --erase-relation capital", ("protected",)),
         ("edit plan base --update capital/Italy=Paris --erase capital/Italy", ("edited twice",)),
-        ("edit plan base --erase capital/France --solver magic", ("magic", "embedding")),
+        ("edit plan base --erase capital/France --solver zero --solver magic", ("magic", "embedding")),
         ("edit plan base --erase capital/France --roles everything", ("everything",)),
         ("edit plan base --erase-relation river", ("river",)),
         ("edit show 1234", ("1234",)),

@@ -9,6 +9,7 @@ from knedit.editing.solve import (
     UPDATE_SOLVERS,
     ValueChange,
     Weights,
+    assign_solvers,
     check_single_token,
     solve,
     solver_of,
@@ -163,6 +164,13 @@ def test_an_unknown_solver_is_refused_and_the_known_ones_are_named(
     step = Step(operation, "x", ((0, 0),), "Paris", "Rome")
     with pytest.raises(EditError, match="no solver"):
         solve(llama, [step], SOLVERS | {operation: name})
+
+
+def test_a_solver_goes_to_the_operations_that_know_it() -> None:
+    usual = {"update": "embedding", "erase": "zero"}
+    assert [assign_solvers(names) for names in ((), ("zero",), ("zero", "embedding"))] == [usual] * 3
+    with pytest.raises(EditError, match=r"no solver 'magic' \(edit\). Choose among embedding, zero"):
+        assign_solvers(["zero", "magic"])
 
 
 def test_every_named_solver_is_found() -> None:
