@@ -13,10 +13,12 @@ from tests.flows.making import save_model, write_facts
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a tiny checkpoint and facts; the catalog is a new file, or a new database on PostgreSQL."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KNEDIT_DATABASE", "sqlite:///facts.db")
+    url = "sqlite:///facts.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    monkeypatch.setenv("KNEDIT_DATABASE", url)
     save_model("llama", tmp_path / "base")
     write_facts(tmp_path)
     return tmp_path
