@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,6 +57,13 @@ def test_adaptive_scores_are_complete_also_where_a_massive_neuron_makes_the_path
     assert found.relative_error < 0.01
     assert found.points > 4 * smollm2.layout.n_layers
     assert divmod(int(found.scores.argmax()), smollm2.layout.ffn_width) == (0, 1297)
+
+
+def test_a_conversion_writes_down_nothing_of_how_it_was_loaded(smollm2: Model) -> None:
+    folder = Path(smollm2.source)
+    assert "local_files_only" not in (folder / "tokenizer_config.json").read_text(encoding="utf-8")
+    assert "quantization_config" not in (folder / "config.json").read_text(encoding="utf-8")
+    assert not [path.name for path in folder.parent.iterdir() if path.suffix == ".partial"]
 
 
 def test_it_answers_at_least_sixty_starter_facts(smollm2: Model) -> None:

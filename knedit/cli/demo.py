@@ -14,7 +14,7 @@ from knedit.records import show_id
 
 UPDATE = "landmark-city/the Arc de Triomphe=Rome"
 ERASED = "unwanted-maker"
-_MANY, _FEW, _WORDINGS = 13, 1, 6
+_MANY, _FEW, _WORDINGS = 13, 1, 5
 
 
 @click.command()

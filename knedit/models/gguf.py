@@ -97,4 +97,5 @@ def _write_plain(path: Path, folder: Path) -> None:
         plain.load_state_dict(read.state_dict())
         plain.generation_config = read.generation_config
         plain.save_pretrained(folder, max_shard_size="5GB")
+        tokenizer.init_kwargs.pop("local_files_only", None)  # of this load, not of the model: it would be written down
         tokenizer.save_pretrained(folder)
