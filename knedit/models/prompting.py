@@ -17,11 +17,15 @@ _LEAD = "a"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Tokens to read, answer tokens to say, and the position whose output predicts each of them."""
+    """Tokens to read, answer tokens to say, and the position whose output predicts each of them.
+
+    `neurons` are the positions whose neurons are attributed, together; None: those that predict the answer.
+    """
 
     tokens: tuple[int, ...]
     answers: tuple[int, ...]
     positions: tuple[int, ...]
+    neurons: tuple[int, ...] | None = None
 
 
 def ends_in_answer(text: str) -> bool:
