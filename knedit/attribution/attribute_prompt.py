@@ -104,8 +104,9 @@ def attribute_queries(
     """
     groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for number, query in enumerate(queries):
-        shape = (len(query.tokens), query.positions)
-        groups[(len(query.answers),) if position is None and not model.masked else shape].append(number)
+        shape = (len(query.tokens), query.positions, len(query.context))
+        ragged = position is None and not (model.masked or model.encoder_decoder)
+        groups[(len(query.answers),) if ragged else shape].append(number)
     found: dict[int, Attribution] = {}
     for numbers in groups.values():
         for first in range(0, len(numbers), _LARGEST_GROUP):
@@ -133,10 +134,18 @@ def _replay(model: Model, queries: Sequence[Query], place: int, position: int | 
     """Record the base pass for one answer token; a causal model's prompts end where they predict it."""
     answers = torch.tensor([query.answers[place] for query in queries], device=model.device)
     at = queries[0].positions[place]
-    if model.masked or position is not None:
+    if model.masked or model.encoder_decoder or position is not None:
         tokens = torch.tensor([query.tokens for query in queries], device=model.device)
         changed = at if position is None else _resolve(position, len(queries[0].tokens), at, model)
-        return Replay(model, tokens, position=changed, answer_position=at, answers=answers)
+        context = torch.tensor([query.context for query in queries], device=model.device)
+        return Replay(
+            model,
+            tokens,
+            position=changed,
+            answer_position=at,
+            answers=answers,
+            context=context if model.encoder_decoder else None,
+        )
     rows = [query.tokens[: query.positions[place] + 1] for query in queries]
     length = max(map(len, rows))
     tokens = torch.tensor([(row[0],) * (length - len(row)) + row for row in rows], device=model.device)

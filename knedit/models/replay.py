@@ -8,8 +8,8 @@ Source: the gradients are those of Dai et al. (ACL 2022, section 3.2); the repla
 Shapes: B prompts of one length, T tokens, Q replayed tokens, R rows (experiments), L layers, F neurons, D hidden.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache
 
-from knedit.models.hooks import changed_inputs, first_input, frozen
+from knedit.models.experts import opened_experts
+from knedit.models.hooks import first_input, first_output, frozen
 from knedit.models.model import Model
 
 DEFAULT_MEMORY = 2 * 2**30
@@ -72,6 +73,7 @@ class Replay:
     `tokens` [B, T]; where a causal model's prompts differ in length they stand at the right, and `mask` [B, T] is 0
     on what fills the left, which the network then never looks at. `position` is the token at which neurons are
     changed, `answer_position` (≥ `position` in a causal model) the token whose output must predict `answers` [B].
+    `context` [B, S] is what an encoder reads; then the tokens are the decoder's, all of which are replayed.
     After construction `activations` [L, B, F] holds the neurons' own values at `position`, and `probability` [B] the
     answers' probabilities, both in float32.
     """
@@ -85,6 +87,7 @@ class Replay:
         answer_position: int,
         answers: Tensor,
         mask: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> None:
         self.model = model
         self.answers = answers
@@ -92,11 +95,11 @@ class Replay:
         if causal:
             assert position <= answer_position, "a causal model's answer does not look at later tokens"
             tokens = tokens[:, : answer_position + 1]
-        self._start = position if causal else 0
+        self._start = position if causal and not model.encoder_decoder else 0
         self._position = position - self._start
         self._answer_position = answer_position - self._start
         with torch.no_grad(), frozen(model.net):
-            self._calls, inputs, logits = _record(model, tokens, mask, self._start)
+            self._calls, inputs, logits = _record(model, tokens, mask, start=self._start, context=context)
             self.activations = torch.stack([x[:, self._position] for x in inputs]).float()
             self.probability = _probability(logits[:, self._answer_position], answers)
 
@@ -168,19 +171,20 @@ class Replay:
         first = min(chunk)
         prompts = torch.empty(0, dtype=torch.long, device=self.model.device)
         hidden = self._calls[first].hidden[:0]
+        layer = first
 
-        def plant(place: int, x: Tensor) -> Tensor:
-            leaf = leaves.get(first + place)
-            if leaf is None:
+        def plant(x: Tensor) -> Tensor:
+            if layer not in leaves:
                 return x
-            old = len(x) - len(leaf)
-            if x.shape[1] == 1:
-                return torch.cat([x[:old], leaf[:, None]])
-            x = x.clone()
-            x[old:, self._position] = leaf
-            return x
+            leaf = leaves[layer].to(x.dtype)
+            old, rows = len(prompts) - len(leaf), x.reshape(len(prompts), -1, x.shape[-1])
+            if rows.shape[1] == 1:
+                return torch.cat([rows[:old], leaf[:, None]]).reshape(x.shape)
+            rows = rows.clone()
+            rows[old:, self._position] = leaf
+            return rows.reshape(x.shape)
 
-        with changed_inputs(self.model.downs[first:], plant):
+        with _neurons_seen(self.model, plant):
             for layer in range(first, len(self._calls)):
                 call = self._calls[layer]
                 if layer in chunk:
@@ -190,17 +194,36 @@ class Replay:
         return prompts, hidden[:, self._answer_position]
 
 
-def _record(model: Model, tokens: Tensor, mask: Tensor | None, start: int) -> tuple[list[_Call], list[Tensor], Tensor]:
+@contextmanager
+def _neurons_seen(model: Model, see: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let `see` note or replace what every down projection takes in, [B, Q, F] or [B × Q, F], in order of calls."""
+    if model.layout.n_experts:
+        with opened_experts(model.downs, lambda _, x: see(x)):
+            yield
+        return
+
+    def pre(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (see(args[0]), *args[1:])
+
+    with ExitStack() as hooks:
+        for down in dict.fromkeys(model.downs):
+            hooks.callback(down.register_forward_pre_hook(pre).remove)
+        yield
+
+
+def _record(
+    model: Model, tokens: Tensor, mask: Tensor | None, *, start: int, context: Tensor | None
+) -> tuple[list[_Call], list[Tensor], Tensor]:
     """Run the network as it runs itself; return its calls, the down projections' inputs, and the logits [B, Q, V]."""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = {"use_cache": False} if model.encoder_decoder else {}
     cache = None
-    if not model.masked:
+    if not model.masked and not model.encoder_decoder:
         cache = DynamicCache()
         if start:
             model.net(tokens[:, :start], **_causal_arguments(cache, mask, slice(0, start)))
         arguments = _causal_arguments(cache, mask, slice(start, tokens.shape[1]))
     else:
-        assert mask is None, "a masked model's prompts are of one length"
+        assert mask is None, "these models' prompts are of one length"
     calls: list[_Call] = []
     inputs: list[Tensor] = []
 
@@ -209,14 +232,15 @@ def _record(model: Model, tokens: Tensor, mask: Tensor | None, start: int) -> tu
         rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
         calls.append(_Call(hidden, args[1:] if args else (), rest))
 
-    def note_input(_: nn.Module, args: tuple[Any, ...]) -> None:
-        inputs.append(args[0])
+    def note_input(x: Tensor) -> Tensor:
+        inputs.append(x.reshape(len(tokens), -1, x.shape[-1]))
+        return x
 
     with ExitStack() as hooks:
-        for block, down in zip(model.blocks, model.downs, strict=True):
+        for block in dict.fromkeys(model.blocks):
             hooks.callback(block.register_forward_pre_hook(note_call, with_kwargs=True).remove)
-            hooks.callback(down.register_forward_pre_hook(note_input).remove)
-        logits = model.net(tokens[:, start:], **arguments).logits
+        hooks.enter_context(_neurons_seen(model, note_input))
+        logits = model.read(tokens[:, start:], context, **arguments).logits
     if cache is not None:
         recorded: Sequence[Any] = cache.layers
         for call, layer in zip(calls, recorded, strict=True):
@@ -237,7 +261,11 @@ def _call_block(block: nn.Module, call: _Call, hidden: Tensor, prompts: Tensor) 
     """Call a block as the network called it, with other rows of hidden states [R, Q, D]."""
     batch = len(call.hidden)
 
-    def fit(value: Any) -> Any:
+    def fit(value: Any, name: str = "") -> Any:
+        if name == "alibi" and isinstance(value, Tensor) and value.ndim == 3:
+            return _spread(value.reshape(batch, -1, *value.shape[1:]), prompts).flatten(0, 1)
+        if name == "rel_embeddings":
+            return value
         if isinstance(value, Cache):
             assert call.prefix is not None
             return _Prefix(*call.prefix, prompts)
@@ -247,10 +275,8 @@ def _call_block(block: nn.Module, call: _Call, hidden: Tensor, prompts: Tensor) 
             return tuple(fit(part) for part in value)
         return value
 
-    output = block(hidden, *fit(call.args), **{name: fit(value) for name, value in call.kwargs.items()})
-    found = output[0] if isinstance(output, tuple) else output
-    assert isinstance(found, Tensor)
-    return found
+    output = block(hidden, *fit(call.args), **{name: fit(value, name) for name, value in call.kwargs.items()})
+    return first_output(output)
 
 
 def _spread(recorded: Tensor, prompts: Tensor) -> Tensor:
