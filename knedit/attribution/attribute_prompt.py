@@ -96,8 +96,9 @@ def attribute_queries(
 def _kind(model: Model, query: Query) -> tuple[int, ...]:
     """Return what queries must have in common to be replayed together."""
     neurons = query.neurons or query.positions[:1]
-    tail = len(query.tokens) if model.masked else query.positions[0] - min(neurons)
-    return len(query.answers), len(neurons), tail
+    whole = model.masked or model.encoder_decoder
+    tail = len(query.tokens) if whole else query.positions[0] - min(neurons)
+    return len(query.answers), len(neurons), tail, len(query.context)
 
 
 def _attribute_group(model: Model, queries: Sequence[Query], method: Method, *, memory: int) -> list[Attribution]:
@@ -133,6 +134,7 @@ def _replay(model: Model, queries: Sequence[Query], place: int) -> Replay:
         answer_positions=tensor([gap + end for gap, end in zip(gaps, ends, strict=True)]),
         answers=tensor([query.answers[place] for query in queries]),
         mask=tensor(mask) if any(gaps) else None,
+        context=tensor([query.context for query in queries]) if model.encoder_decoder else None,
         gradients=True,
     )
 

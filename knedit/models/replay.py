@@ -46,7 +46,8 @@ class Replay:
     """The base pass of B prompts, and experiments on it.
 
     `tokens` [B, T]; where a causal model's prompts differ in length they stand at the right, and `mask` [B, T] is 0
-    on what fills the left, which the network then never looks at. `positions` [B, P] are the tokens at which neurons
+    on what fills the left, which the network then never looks at. `context` [B, S] is what an encoder reads; then the
+    tokens are the decoder's. `positions` [B, P] are the tokens at which neurons
     are changed, together; `answer_positions` [B] (in a causal model none before the prompt's positions) the tokens
     whose output must predict `answers` [B]. After construction `activations` [L, B, P, F] holds the neurons' own
     values at the positions and `probability` [B] the answers' probabilities; with `gradients`, `base_gradients`
@@ -62,6 +63,7 @@ class Replay:
         answer_positions: Tensor,
         answers: Tensor,
         mask: Tensor | None = None,
+        context: Tensor | None = None,
         gradients: bool = False,
     ) -> None:
         self.model = model
@@ -71,12 +73,12 @@ class Replay:
             assert bool((positions.amax(1) <= answer_positions).all()), "an answer does not look at later tokens"
             tokens = tokens[:, : int(answer_positions.max()) + 1]
             mask = None if mask is None else mask[:, : tokens.shape[1]]
-            start = int(positions.min())
+            start = 0 if model.encoder_decoder else int(positions.min())
         self._shortcuts = Shortcuts(model)
         self._positions = positions - start
         self._answer_positions = answer_positions - start
         with frozen(model.net):
-            self._recording = record(model, tokens, mask=mask, start=start, gradients=gradients)
+            self._recording = record(model, tokens, mask=mask, context=context, start=start, gradients=gradients)
             self._see(gradients=gradients)
 
     def probe(
@@ -134,11 +136,15 @@ class Replay:
         self.base_gradients: Tensor | None = None
         if gradients:
             found = torch.autograd.grad(probability.sum(), recording.neurons)
-            self.base_gradients = torch.stack([everyone.pick(grad).float() for grad in found])
+            self.base_gradients = torch.stack([everyone.pick(self._rows(grad)).float() for grad in found])
         forget_graph(recording)
         self.probability = probability.detach()
-        self.activations = torch.stack([everyone.pick(seen).float() for seen in recording.neurons])
+        self.activations = torch.stack([everyone.pick(self._rows(seen)).float() for seen in recording.neurons])
         recording.neurons = []
+
+    def _rows(self, neurons: Tensor) -> Tensor:
+        """Return what a down projection took as [B, Q, F]."""
+        return neurons.reshape(len(self.answers), -1, neurons.shape[-1])
 
     def _chunks(self, experiments: Mapping[int, Rows], memory: int) -> Iterator[dict[int, Rows]]:
         """Deal the experiments out, lower layers first, so that no chunk needs more than `memory` bytes."""
