@@ -1,5 +1,6 @@
 """Each method against a literal computation, and what a configuration says of a method."""
 
+import math
 from typing import Any
 
 import pytest
@@ -111,7 +112,7 @@ def test_a_methods_scores_are_the_same_in_a_batch_and_with_little_memory(name: s
     together = attribute_queries(model, queries, chosen, memory=4096)
     for query, found in zip(queries, together, strict=True):
         alone = attribute_queries(model, [query], chosen)[0]
-        torch.testing.assert_close(found.scores, alone.scores, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found.scores, alone.scores, rtol=1e-4, atol=5e-6)
         assert found.probability == pytest.approx(alone.probability, rel=1e-5)
 
 
@@ -122,7 +123,7 @@ def test_what_a_method_does_not_have_is_nan(method: str) -> None:
     assert found.scores.isfinite().all()
     assert found.completeness_error.isnan().all()
     assert found.rise.isnan().all()
-    assert found.relative_error != found.relative_error
+    assert math.isnan(found.relative_error)
     assert found.points == (1 if method == "gradient-activation" else 0) * model.layout.n_layers
 
 
@@ -135,7 +136,7 @@ def test_scores_of_positions_changed_together_are_added_up(method: str) -> None:
         for place in (2, 4)
     ]
     both = scores_of(model, Query(query.tokens, query.answers, query.positions, neurons=(2, 4)), method)
-    torch.testing.assert_close(both, parts[0] + parts[1], rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(both, parts[0] + parts[1], rtol=1e-4, atol=1e-6)
 
 
 def test_alignment_refuses_output_embeddings_of_another_width() -> None:
