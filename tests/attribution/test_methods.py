@@ -24,7 +24,7 @@ def scores_of(model: Model, query: Query, name: str) -> torch.Tensor:
 
 
 def output_rows(model: Model) -> torch.Tensor:
-    return model.net.get_output_embeddings().weight.detach()
+    return torch.as_tensor(model.net.get_output_embeddings().weight.detach())
 
 
 def value_vectors(model: Model, layer: int) -> torch.Tensor:
@@ -58,7 +58,9 @@ def test_gradient_activation_is_the_activation_times_its_gradient(name: str) -> 
         chance = model.net(torch.tensor([query.tokens])).logits[0, at].softmax(-1)[answer]
         literal.append(leaf.detach() * torch.autograd.grad(chance, leaf)[0])
         handle.remove()
-    torch.testing.assert_close(scores_of(model, query, "gradient-activation"), torch.stack(literal), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(
+        scores_of(model, query, "gradient-activation"), torch.stack(literal), rtol=1e-4, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -16,7 +16,7 @@ from knedit.models.model import Model
 from knedit.models.prompting import Query
 from tests.attribution.literal import FAMILIES, ask, confident, tiny, unchanged
 
-QUICK = {"rule": "gauss", "steps": 3}
+QUICK: dict[str, Any] = {"rule": "gauss", "steps": 3}
 
 
 def logits(model: Model, tokens: tuple[int, ...]) -> torch.Tensor:
