@@ -67,9 +67,14 @@ BASELINES: Mapping[str, Callable[[Model, Sequence[str] | None], Start]] = {
 
 
 def mean_activation(model: Model, text: Sequence[str]) -> Tensor:
-    """Return each neuron's mean over all tokens of some sentences, special tokens left out, [L, F]."""
-    queries = [encode_plain(model, sentence) for sentence in text if sentence.strip()]
-    assert queries, "a reference text has words"
+    """Return each neuron's mean over all tokens of some sentences but those that `encode_plain` leaves out, [L, F].
+
+    Raises ModelError if no token is left.
+    """
+    read = [encode_plain(model, sentence) for sentence in text if sentence.strip()]
+    queries = [query for query in read if query.neurons]
+    if not queries:
+        raise ModelError("the reference text has too few words for a mean", model.source, "Give it whole sentences.")
     totals = [
         base_pass(model, [queries[number] for number in numbers], 0).activations.sum((1, 2))
         for numbers in grouped(model, queries, largest=_AT_ONCE)

@@ -82,13 +82,15 @@ def encode_text(model: Model, text: str, answer: str) -> Query:
 def encode_plain(model: Model, text: str) -> Query:
     """Return a query that reads a text as it is, for its neurons at all tokens but special ones.
 
-    Its answer is its own last token, where it stands. Raises ModelError if no token is left, or the model takes fewer.
+    Nor at a causal model's first token, which sees nothing before it: its massive activations are no other token's. Its
+    answer is its own last token, where it stands. Raises ModelError if it has no tokens, or more than the model takes.
     """
     tokens = model.tokenizer(text)["input_ids"]
-    special = set(model.tokenizer.all_special_ids)
-    words = tuple(place for place, token in enumerate(tokens) if token not in special)
-    _check_prompt(words, text)
+    _check_prompt(tokens, text)
     _check_length(model, len(tokens), text)
+    special = set(model.tokenizer.all_special_ids)
+    first = 0 if model.masked else 1
+    words = tuple(place for place, token in enumerate(tokens) if place >= first and token not in special)
     last = len(tokens) - 1
     return Query(tuple(tokens), (tokens[last],), (last,), neurons=words)
 
