@@ -161,14 +161,19 @@ class Replay:
             yield chunk
 
     def _row_bytes(self, layer: int) -> int:
-        """Estimate what one experiment on a layer keeps for the backward pass: activations, prefix copies, logits."""
+        """Estimate the bytes that one experiment on a layer holds at most.
+
+        They are: what each block above keeps for the backward pass,
+        what one block and the head need for a moment, and the row's values and gradients.
+        """
         call = self._recording.calls[layer]
-        hidden = call.hidden.shape[-2] * call.hidden.shape[-1]
-        width = call.hidden.shape[-2] * self.model.layout.ffn_width
-        prefix = 2 * call.prefix[0][0].numel() if call.prefix else 0
-        vocabulary = 3 * self.model.net.config.vocab_size
-        blocks = self.model.layout.n_layers - layer
-        return int(call.hidden.element_size() * (blocks * (14 * hidden + 4 * width + 2 * prefix) + vocabulary))
+        tokens, width = call.hidden.shape[-2], self.model.layout.ffn_width
+        hidden = tokens * self._hidden_width
+        seen = 2 * call.prefix[0][0].numel() if call.prefix else 0
+        kept = (self.model.layout.n_layers - 1 - layer) * (6 * hidden + 4 * tokens * width + seen)
+        brief = 4 * hidden + 4 * tokens * width + 2 * seen
+        own = 4 * self._positions.shape[1] * width + 3 * self.model.net.config.vocab_size
+        return int(call.hidden.element_size() * (kept + brief) + 4 * own)
 
     def _halves(self, chunk: dict[int, Rows]) -> list[dict[int, Rows]]:
         """Cut a chunk for which the memory did not do; raise ModelError if it is a single row."""
