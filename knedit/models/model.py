@@ -118,7 +118,7 @@ class Model:
             raise ModelError(
                 f"an output embedding has {len(row)} numbers and a value vector {width}",
                 self.source,
-                "Use an edit that does without output embeddings.",
+                "Use a method, or an edit, that does without output embeddings.",
             )
         return row
 

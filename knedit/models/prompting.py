@@ -104,6 +104,29 @@ def encode_text(model: Model, text: str, answer: str) -> Query:
     return _encode_masked(model, text, _answer_tokens(model, answer.strip(), spaced=before[-1:].isspace()))
 
 
+def encode_plain(model: Model, text: str) -> Query:
+    """Return a query that reads a text as it is, for its neurons at all tokens but special ones.
+
+    Nor at a causal model's first token, which sees nothing before it: its massive activations are no other token's. Its
+    answer is its own last token, where it stands. Raises ModelError if it has no tokens, or more than the model takes,
+    and for an encoder–decoder, whose decoder does not read texts.
+    """
+    if model.encoder_decoder:
+        raise ModelError(
+            "an encoder–decoder's decoder does not read a text of its own",
+            model.source,
+            "Choose another baseline, such as zero.",
+        )
+    tokens = model.tokenizer(text)["input_ids"]
+    _check_prompt(tokens, text)
+    _check_length(model, len(tokens), text)
+    special = set(model.tokenizer.all_special_ids)
+    first = 0 if model.masked else 1
+    words = tuple(place for place, token in enumerate(tokens) if place >= first and token not in special)
+    last = len(tokens) - 1
+    return Query(tuple(tokens), (tokens[last],), (last,), neurons=words)
+
+
 def blank_text(model: Model, text: str) -> Blank:
     """Return what a model reads to go on from a text.
 

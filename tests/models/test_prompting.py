@@ -132,7 +132,7 @@ def test_an_encoder_reads_a_sentinel_and_the_decoder_is_led_by_it(filling: Model
     middle = ask("they speak {object} .", "the old language")
     context = (*ids("they speak"), blank, *ids("."), close)
     assert usable(filling, middle)
-    expected = Query((0, blank, *ids("the old")), ids("the old language"), (1, 2, 3), context)
+    expected = Query((0, blank, *ids("the old")), ids("the old language"), (1, 2, 3), context=context)
     assert encode_prompt(filling, middle) == expected
     assert encode_text(filling, "they speak <extra_id_0> .", "the old language") == expected
     assert blank_text(filling, "they speak {object} .") == Blank((0, blank), (), context)
