@@ -216,7 +216,7 @@ class Replay:
         lowest = self._recording.calls[0].hidden.detach().clone().requires_grad_(gradients) if base else None
         # views, since profilers that follow modules cannot take leaves for their inputs
         views = {layer: leaf.view_as(leaf) for layer, leaf in leaves.items()}
-        prompts, hidden = self._climb(chunk, views, lowest)
+        prompts, hidden = self._climb(chunk, views, None if lowest is None else lowest.view_as(lowest))
         probability = probability_of(self.model, hidden, self.answers[prompts])
         grads: Sequence[Tensor | None] = [None] * len(leaves)
         if gradients:
