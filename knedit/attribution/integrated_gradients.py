@@ -16,7 +16,7 @@ from torch import Tensor
 from knedit.attribution.quadrature import RULES, gauss
 from knedit.models.replay import DEFAULT_MEMORY, Answers, Replay, Rows
 
-DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "midpoint": 20, "gauss": 6, "adaptive": 4}
+DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "ends": 20, "midpoint": 20, "gauss": 6, "adaptive": 4}
 MAX_CUTS = 6
 # A path that is not smooth is so in its first half, where a massive neuron takes over the stream's norm.
 FIRST_CUT = (0.125, 0.25, 0.375, 0.5)

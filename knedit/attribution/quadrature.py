@@ -1,7 +1,8 @@
 """Rules for the integral over the path from the baseline (0) to the activation (1): nodes and weights.
 
-`left` is the sum of Dai et al.'s published code, `right` the one of their paper (equation 5); `midpoint` and `gauss`
-(Gauss–Legendre) are the textbook rules. Knows nothing of networks.
+`left` is the sum of Dai et al.'s published code, `right` the one of their paper (equation 5), `ends` the one of
+EleutherAI's library knowledge-neurons; `midpoint` and `gauss` (Gauss–Legendre) are the textbook rules. Knows nothing
+of networks.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,6 +29,11 @@ def right(steps: int) -> Nodes:
     return Nodes(tuple(k / steps for k in range(1, steps + 1)), (1 / steps,) * steps)
 
 
+def ends(steps: int) -> Nodes:
+    """Return m equally spaced points from 0 to 1, both included, each of weight 1/m; 0 alone for m = 1."""
+    return Nodes(tuple(k / max(steps - 1, 1) for k in range(steps)), (1 / steps,) * steps)
+
+
 def midpoint(steps: int) -> Nodes:
     """Return the middles of m equal intervals, each of weight 1/m."""
     return Nodes(tuple((k + 0.5) / steps for k in range(steps)), (1 / steps,) * steps)
@@ -39,4 +45,10 @@ def gauss(steps: int) -> Nodes:
     return Nodes(tuple((points + 1).tolist()[k] / 2 for k in range(steps)), tuple((weights / 2).tolist()))
 
 
-RULES: Mapping[str, Callable[[int], Nodes]] = {"left": left, "right": right, "midpoint": midpoint, "gauss": gauss}
+RULES: Mapping[str, Callable[[int], Nodes]] = {
+    "left": left,
+    "right": right,
+    "ends": ends,
+    "midpoint": midpoint,
+    "gauss": gauss,
+}
