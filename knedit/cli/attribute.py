@@ -50,12 +50,12 @@ def attribute(
     as_json: bool,
 ) -> None:
     """Score every neuron of a CHECKPOINT for every fact; what is done stays done, so run it again to go on."""
-    from knedit.attribution.attribute_prompt import Method
+    from knedit.attribution.method import Method
     from knedit.flows.attribute import Wish
     from knedit.flows.attribute import attribute as run
     from knedit.flows.checkpoint import load_checkpoint
 
-    method = Method(rule, steps, tolerance)
+    method = Method(rule=rule, steps=steps, tolerance=tolerance)
     found = catalog.find_checkpoint(checkpoint)
     model = load_checkpoint(found, dtype=dtype)
     with progress_bar("Attributing facts") as progress:

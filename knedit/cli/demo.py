@@ -81,7 +81,7 @@ def _prepare(catalog: Any, path: str) -> tuple[Any, Any]:
 
 
 def _find_neurons(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -> None:
-    from knedit.attribution.attribute_prompt import Method
+    from knedit.attribution.method import Method
     from knedit.attribution.refine import Thresholds
     from knedit.flows.attribute import Wish, attribute
     from knedit.flows.refine import refine_checkpoint

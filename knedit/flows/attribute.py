@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from knedit.attribution.attribute_prompt import Attribution, Method, attribute_queries
+from knedit.attribution.attribute_prompt import Attribution, attribute_queries
 from knedit.attribution.integrated_gradients import DEFAULT_STEPS
+from knedit.attribution.method import Method
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError, ModelError
 from knedit.models.model import Model
