@@ -58,6 +58,7 @@ SECTIONS = {
 @click.option("--device", help="A torch device; CUDA where there is one, if left out.")
 @click.option("--memory", "budget", type=float, default=2.0, show_default=True, metavar="GIB", help="knedit's budget.")
 @click.option("--prompts", type=click.IntRange(1), default=100, show_default=True, help="Prompts of section adaptive.")
+@click.option("--batches", default="1,4,16,64,256", show_default=True, metavar="NUMBERS", help="Sizes of section gpu.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything measured to this file.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw section linear (.png or .svg).")
 @click.option("--tiny", is_flag=True, help="Networks of two layers: shows that all runs; the figures mean nothing.")
@@ -69,6 +70,7 @@ def main(
     device: str | None,
     budget: float,
     prompts: int,
+    batches: str,
     json_file: Path | None,
     plot_file: Path | None,
     tiny: bool,
@@ -80,7 +82,8 @@ def main(
         check_installed("matplotlib")
     if threads:
         torch.set_num_threads(threads)
-    setting = Setting(repeats, device, torch.get_num_threads(), int(budget * GIB), prompts, tiny)
+    sizes = tuple(int(size) for size in batches.split(","))
+    setting = Setting(repeats, device, torch.get_num_threads(), int(budget * GIB), prompts, tiny, sizes)
     circumstances = _circumstances(setting)
     click.echo("\n".join(f"{name}: {value}" for name, value in circumstances.items()) + "\n")
     done = {}

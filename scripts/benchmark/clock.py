@@ -79,7 +79,6 @@ def flops_of(shape: Shape) -> int:
 
 def seconds(run: Callable[[], Any]) -> float:
     """Return how long a run takes, on the GPU too until it is really done."""
-    gc.collect()
     _settle()
     began = perf_counter()
     run()
@@ -97,6 +96,7 @@ def alternate(contestants: Mapping[str, Callable[[], Any]], repeats: int) -> dic
     names = list(contestants)
     taken: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats):
+        gc.collect()
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             taken[name].append(seconds(contestants[name]))

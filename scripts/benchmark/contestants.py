@@ -32,7 +32,7 @@ def check_installed(*modules: str) -> None:
         raise KneditError(
             f"not installed: {', '.join(missing)}",
             "the benchmark's own packages",
-            "Run: pip install -c constraints.txt -e '.[bench]'",
+            "Run: pip install -c constraints.txt -e '.[bench]'.",
         )
 
 
@@ -42,10 +42,12 @@ def knedit(
     *,
     rule: str = "adaptive",
     steps: int | None = None,
+    tolerance: float = 0.01,
     memory: int = 2 * GIB,
     batch: int = 16,
 ) -> list[Attribution]:
-    return attribute_queries(model, queries, Method(rule=rule, steps=steps), memory=memory, batch=batch)
+    method = Method(rule=rule, steps=steps, tolerance=tolerance)
+    return attribute_queries(model, queries, method, memory=memory, batch=batch)
 
 
 def eleutherai(model: Model, query: Query) -> Tensor:

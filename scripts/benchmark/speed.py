@@ -32,6 +32,7 @@ class Setting:
     memory: int = 2 * GIB
     prompts: int = 100
     tiny: bool = False
+    batches: tuple[int, ...] = (1, 4, 16, 64, 256)
 
 
 @dataclass(frozen=True)
