@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from knedit.attribution.quadrature import RULES
 from knedit.errors import KneditError
+from knedit.models.prompting import Query
 from scripts.benchmark import clock, contestants, exactness, memory, networks, refinement, report, scaling, speed
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +49,7 @@ def test_the_straight_line_is_that_of_least_squares() -> None:
 
 def test_contestants_take_turns_and_each_begins_a_round() -> None:
     order: list[str] = []
-    taken = clock.alternate({name: lambda name=name: order.append(name) for name in "abc"}, 3)
+    taken = clock.alternate({name: partial(order.append, name) for name in "abc"}, 3)
     assert "".join(order) == "abcbcacab"
     assert {name: len(times) for name, times in taken.items()} == {"a": 3, "b": 3, "c": 3}
 
@@ -80,7 +82,7 @@ def test_targets_say_whether_they_are_met() -> None:
 
 
 def test_prompts_are_taken_evenly() -> None:
-    queries = [networks.Query((n,), (n,), (0,)) for n in range(10)]
+    queries = [Query((n,), (n,), (0,)) for n in range(10)]
     assert [query.tokens[0] for query in networks.spread(queries, 4)] == [0, 2, 5, 7]
     assert networks.spread(queries, 20) == queries
 

@@ -22,8 +22,13 @@ from knedit.records import Prompt
 
 LENGTH = 12
 MASK = 103
-_TINY = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
-_BILLION = {
+_TINY: Mapping[str, Any] = {
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+}
+_BILLION: Mapping[str, Any] = {
     "num_hidden_layers": 16,
     "hidden_size": 2048,
     "num_attention_heads": 32,
@@ -36,21 +41,28 @@ _BILLION = {
 
 
 def _bert(tiny: bool) -> Any:
-    return transformers.BertForMaskedLM(transformers.BertConfig(**({"vocab_size": 200, **_TINY} if tiny else {})))
+    shape: dict[str, Any] = {"vocab_size": 200, **_TINY} if tiny else {}
+    return transformers.BertForMaskedLM(transformers.BertConfig(**shape))
 
 
 def _gpt2(tiny: bool) -> Any:
-    small = {"n_layer": 2, "n_embd": 32, "n_head": 4, "vocab_size": 200, "bos_token_id": None, "eos_token_id": None}
-    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**(small if tiny else {})))
+    shape: dict[str, Any] = {
+        "n_layer": 2,
+        "n_embd": 32,
+        "n_head": 4,
+        "vocab_size": 200,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**(shape if tiny else {})))
 
 
 def _llama(tiny: bool) -> Any:
-    shape = {**_BILLION, **_TINY, "num_key_value_heads": 2, "vocab_size": 200} if tiny else _BILLION
+    shape: Mapping[str, Any] = {**_BILLION, **_TINY, "num_key_value_heads": 2, "vocab_size": 200} if tiny else _BILLION
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
 
 
 _RANDOM: Mapping[str, Callable[[bool], Any]] = {"bert-base": _bert, "gpt2": _gpt2, "llama-1b": _llama}
-NETWORKS = (*_RANDOM, "smollm2")
 
 
 def network(name: str, *, device: str = "cpu", dtype: str = "float32", tiny: bool = False) -> Model:

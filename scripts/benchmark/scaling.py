@@ -1,6 +1,8 @@
 """How cost grows: the sections batching, memory, linear and gpu."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -119,7 +121,7 @@ def gpu(setting: Setting) -> Section:
     return Section(f"Prompts a second on {device}, 12 tokens", {"device": device, "rows": figures}, rows, notes)
 
 
-def _rate(ask: "partial[object]", batch: int, setting: Setting) -> tuple[float, list[float], int]:
+def _rate(ask: Callable[[], Any], batch: int, setting: Setting) -> tuple[float, list[float], int]:
     """Return prompts a second, the seconds of each repeat, and the peak of the GPU's memory beyond the network."""
     ask()
     cuda = setting.device.startswith("cuda")
