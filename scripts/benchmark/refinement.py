@@ -5,7 +5,7 @@ from statistics import median
 
 from .clock import alternate, medians
 from .contestants import knedit
-from .exactness import truth, worst_layer
+from .exactness import median_layer, truth, worst_layer
 from .networks import network, queries_for, spread, starter_queries
 from .report import Section, Target
 from .speed import Setting
@@ -34,6 +34,7 @@ def adaptive(setting: Setting) -> Section:
     sample = [sample[place * len(sample) // _SAMPLE] for place in range(_SAMPLE)] if len(sample) > _SAMPLE else sample
     trues = [truth(model, one.query) for one in sample]
     worst = [worst_layer(one.scores, true) for one, (true, _, _) in zip(sample, trues, strict=True)]
+    middles = [median_layer(one.scores, true) for one, (true, _, _) in zip(sample, trues, strict=True)]
     figures = {
         "prompts": len(queries),
         "seconds": taken,
@@ -42,6 +43,7 @@ def adaptive(setting: Setting) -> Section:
         "unrefined_points": least,
         "completeness_errors": errors,
         "worst_layer_errors": worst,
+        "median_layer_errors": middles,
         "rough_layers": [rough for _, rough, _ in trues],
         "truth_completeness": [own for _, _, own in trues],
     }
@@ -53,6 +55,7 @@ def adaptive(setting: Setting) -> Section:
         ("completeness error, largest and median", f"{max(errors):.1e}, {median(errors):.1e}"),
         ("prompts beyond 1 %", str(sum(error > 0.01 for error in errors))),
         (f"worst layer's error on {len(sample)} prompts", ", ".join(f"{error:.1e}" for error in worst)),
+        ("median layer's error on the same", ", ".join(f"{error:.1e}" for error in middles)),
         ("layers too rough for 96 Gauss points", ", ".join(str(rough) for _, rough, _ in trues)),
         ("the truth's completeness error", ", ".join(f"{own:.1e}" for _, _, own in trues)),
     ]
