@@ -131,7 +131,7 @@ def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[list[tuple[Fact, 
             by_fact[prompt.fact_id].append(prompt)
     able = [(fact, by_fact[fact.id][: wish.wordings]) for fact in facts if by_fact[fact.id]]
     if not able:
-        kind = "masked" if model.masked else "causal"
+        kind = "masked" if model.masked else "encoder–decoder" if model.encoder_decoder else "causal"
         raise FactsError(
             f"none of {len(facts)} facts has a prompt that a {kind} model can be asked",
             wish.named,

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from knedit.errors import ModelError
+from knedit.models.families import Family
 from knedit.models.layout import Layout, read_layout
 from knedit.models.model import Model, wrap_model
 from knedit.models.quiet import quiet
@@ -37,7 +38,7 @@ def load_model(
         raise ModelError(f"there is no precision {dtype!r}", "dtype", f"Choose one of {', '.join(DTYPES)}.")
     folder = local_folder(path_or_id, revision=revision)
     layout = layout_of(folder)
-    auto: Any = AutoModelForMaskedLM if layout.family.masked else AutoModelForCausalLM
+    auto = _class_of(layout.family)
     arguments: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "local_files_only": True}
     with quiet():
         try:
@@ -57,6 +58,12 @@ def load_model(
     _check_words(tokenizer, folder)
     _move(net.eval(), device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return wrap_model(net, tokenizer, source=str(folder))
+
+
+def _class_of(family: Family) -> Any:
+    if family.encoder_decoder:
+        return AutoModelForSeq2SeqLM
+    return AutoModelForMaskedLM if family.masked else AutoModelForCausalLM
 
 
 def layout_of(folder: Path) -> Layout:
