@@ -17,7 +17,7 @@ from torch import Tensor
 from knedit.attribution.quadrature import RULES, Nodes, lobatto, panels
 from knedit.models.replay import DEFAULT_MEMORY, Replay, Rows
 
-DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "midpoint": 20, "gauss": 6, "adaptive": 5}
+DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "ends": 20, "midpoint": 20, "gauss": 6, "adaptive": 5}
 MAX_CUTS = 6
 # What fp32 sums of thousands of terms cannot tell from 0, as a share of the probability.
 _ROUNDING = 2e-6
