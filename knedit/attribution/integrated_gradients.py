@@ -19,8 +19,11 @@ from knedit.models.replay import DEFAULT_MEMORY, Replay, Rows
 
 DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "ends": 20, "midpoint": 20, "gauss": 6, "adaptive": 5}
 MAX_CUTS = 6
-# What fp32 sums of thousands of terms cannot tell from 0, as a share of the probability.
+# What sums of thousands of terms cannot tell from 0, as a share of the probability: at least this, and four units of
+# the network's own precision.
 _ROUNDING = 2e-6
+# A path with more rough pieces than this is not rough but noise, and cutting it finds no end.
+_MOST_PIECES = 24
 # How much larger than the whole path's a panel's error may be.
 _PANEL = 1.5
 
@@ -139,7 +142,7 @@ def _integrate_by_rule(path: _Path, rule: str, steps: int, tolerance: float) -> 
 def _integrate_adaptively(path: _Path, rule: str, steps: int, tolerance: float) -> Tensor:
     """Add up stretches whose completeness holds, cut the others at their points; return the rises [B, L].
 
-    After the last cut what is left is taken as it is.
+    After the last cut, and where there are too many pieces, what is left is taken as it is.
     """
     del rule
     nodes = lobatto(steps)
@@ -154,12 +157,20 @@ def _integrate_adaptively(path: _Path, rule: str, steps: int, tolerance: float) 
         share = 0.25 if cuts else 1.0  # of a cut path, few pieces are rough
         own = share * allowed[:, stretches.prompt, stretches.layer]
         fine = (errors.abs() <= own[0]) & (panel_errors <= own[1]) | (cuts == MAX_CUTS)
+        fine |= _in_pieces(path, stretches, ~fine)
         kept, rough = fine.nonzero()[:, 0].cpu(), (~fine).nonzero()[:, 0].cpu()
         path.add(stretches.chosen(kept), parts[kept], errors[kept])
         if not len(rough):
             break
         stretches = _cut(stretches.chosen(rough), nodes.points, _Seen(inner.chance[rough], inner.gradient[rough]))
     return rise
+
+
+def _in_pieces(path: _Path, stretches: _Stretches, rough: Tensor) -> Tensor:
+    """Tell of each stretch [N] whether its path has too many rough ones for another cut."""
+    numbers = stretches.layer * path.scores.shape[0] + stretches.prompt
+    count = torch.bincount(numbers, weights=rough.cpu().float(), minlength=path.points.numel())
+    return (count[numbers] > _MOST_PIECES).to(rough.device)
 
 
 def _allowed(path: _Path, norms: Tensor, rise: Tensor, tolerance: float) -> Tensor:
@@ -170,7 +181,7 @@ def _allowed(path: _Path, norms: Tensor, rise: Tensor, tolerance: float) -> Tens
     as a panel is less exact than the whole.
     """
     largest = rise.abs().amax(1, keepdim=True).expand_as(rise)
-    rounding = _ROUNDING * path.replay.probability[:, None]
+    rounding = max(_ROUNDING, 4 * path.replay.precision) * path.replay.probability[:, None]
     whole = torch.maximum(tolerance * torch.minimum(largest, norms), rounding)
     return torch.stack([whole, torch.maximum(_PANEL * tolerance * largest, rounding)])
 

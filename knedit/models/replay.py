@@ -131,6 +131,11 @@ class Replay:
         return torch.cat(parts)
 
     @property
+    def precision(self) -> float:
+        """The relative step between numbers as the blocks compute: 1.2e-7 in float32, 7.8e-3 in bfloat16."""
+        return float(torch.finfo(self._recording.outputs[0].dtype).eps)
+
+    @property
     def _hidden_width(self) -> int:
         return int(self._recording.outputs[0].shape[-1])
 

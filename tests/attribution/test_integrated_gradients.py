@@ -199,3 +199,16 @@ def test_impossible_methods_get_one_clear_error(choice: dict[str, Any], words: s
 def test_a_position_outside_the_prompt_gets_one_clear_error(position: int) -> None:
     with pytest.raises(KneditError, match=f"position {position}"):
         attribute_prompt(tiny("gpt2"), *sentence("gpt2", 1, "last"), position=position)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_adaptive_comes_to_an_end_in_low_precision_and_is_near_the_scores_in_full(
+    name: str, dtype: torch.dtype
+) -> None:
+    full = attribute_prompt(tiny(name), *sentence(name, 1, "last"))
+    low = wrap_model(network(name).to(dtype), tokenizer_of(name))
+    found = attribute_prompt(low, *sentence(name, 1, "last"))
+    assert found.scores.dtype == torch.float32
+    assert found.points < 400 * low.layout.n_layers
+    assert relative(found.scores, full.scores) < (0.2 if dtype == torch.bfloat16 else 0.03)
