@@ -20,13 +20,15 @@ from knedit.models.layout import Layout, read_layout
 class Model:
     """A network in memory. Its parts are looked up once; nothing in it is changed.
 
-    Shapes below: L blocks, F neurons a block, D hidden width, V vocabulary.
+    `tf32`: whether CUDA may cut the products of its float32 weights. Shapes below: L blocks, F neurons a block, D
+    hidden width, V vocabulary.
     """
 
     net: Any
     tokenizer: Any
     layout: Layout
     source: str
+    tf32: bool = False
     blocks: Sequence[nn.Module] = field(init=False)
     downs: Sequence[nn.Module] = field(init=False)
     head_modules: Sequence[nn.Module] = field(init=False)
@@ -46,13 +48,19 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        found = next(self.net.parameters()).device
+        """Where tokens go in: the device of the input embedding. A device map may put later blocks elsewhere."""
+        found = self.net.get_input_embeddings().weight.device
         assert isinstance(found, torch.device)
         return found
 
     @property
     def dtype(self) -> torch.dtype:
         return self.downs[0].get_parameter("weight").dtype
+
+    @property
+    def precision(self) -> str:
+        """What the model computes in: `tf32`, or the name of its weights' dtype, such as `float32`."""
+        return "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")
 
     @property
     def masked(self) -> bool:
