@@ -22,6 +22,7 @@ class Query:
     tokens: tuple[int, ...]
     answers: tuple[int, ...]
     positions: tuple[int, ...]
+    neurons: tuple[int, ...] | None = None
 
 
 def ends_in_answer(text: str) -> bool:
@@ -63,6 +64,20 @@ def encode_text(model: Model, text: str, answer: str) -> Query:
         return _encode_causal(model, text, answer, joint="")
     before = text.partition(_mask_token(model))[0]
     return _encode_masked(model, text, _answer_tokens(model, answer.strip(), spaced=before[-1:].isspace()))
+
+
+def encode_plain(model: Model, text: str) -> Query:
+    """Return a query that reads a text as it is, for its neurons at all tokens but special ones.
+
+    Its answer is its own last token, where it stands. Raises ModelError if no token is left, or the model takes fewer.
+    """
+    tokens = model.tokenizer(text)["input_ids"]
+    special = set(model.tokenizer.all_special_ids)
+    words = tuple(place for place, token in enumerate(tokens) if token not in special)
+    _check_prompt(words, text)
+    _check_length(model, len(tokens), text)
+    last = len(tokens) - 1
+    return Query(tuple(tokens), (tokens[last],), (last,), neurons=words)
 
 
 def blank_text(model: Model, text: str) -> tuple[list[int], tuple[int, ...]]:
