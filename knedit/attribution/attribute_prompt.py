@@ -11,34 +11,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from knedit.attribution.integrated_gradients import DEFAULT_STEPS, Integral, integrate
+from knedit.attribution.integrated_gradients import Integral, integrate
+from knedit.attribution.method import Method
 from knedit.errors import KneditError
 from knedit.models.model import Model
 from knedit.models.prompting import Query, encode_text
 from knedit.models.replay import DEFAULT_MEMORY, Replay
 
 _LARGEST_GROUP = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """How to attribute: a quadrature rule, its number of points, and the adaptive rule's tolerance."""
-
-    rule: str = "adaptive"
-    steps: int | None = None
-    tolerance: float = 0.01
-
-    def __post_init__(self) -> None:
-        if self.rule not in DEFAULT_STEPS:
-            raise KneditError(
-                f"there is no rule {self.rule!r}", "attribution", f"Choose one of {', '.join(DEFAULT_STEPS)}."
-            )
-        if self.steps is not None and not 1 <= self.steps <= 1000:
-            raise KneditError(f"{self.steps} steps are not between 1 and 1000", "attribution", "Choose another number.")
-        if not 0 < self.tolerance < 1:
-            raise KneditError(
-                f"the tolerance {self.tolerance} is not between 0 and 1", "attribution", "The default is 0.01."
-            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +65,7 @@ def attribute_prompt(
     `gauss`, `midpoint`, `left` (Dai et al.'s code) or `right` (their paper), `steps` its number of points. Raises
     ModelError if model, text and answer do not fit, KneditError for an impossible rule, step count or position.
     """
-    method = Method(rule, steps, tolerance)
+    method = Method(rule=rule, steps=steps, tolerance=tolerance)
     query = encode_text(model, text, answer)
     return attribute_queries(model, [query], method, position=position, memory=memory)[0]
 

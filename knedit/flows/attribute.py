@@ -4,17 +4,18 @@ One transaction a block of prompts, written by this process alone: a run that is
 hand, and the same command goes on from there to the same scores.
 """
 
+import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 
-from knedit.attribution.attribute_prompt import Method
+from knedit.attribution.method import Method
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError, ModelError
-from knedit.flows.blocks import Block, Found, attribute_block, cut_blocks
+from knedit.flows.blocks import Block, Found, Setting, Sounded, Sounding, Work, cut_blocks, do_job, sounding
 from knedit.flows.configuration import run_config
 from knedit.flows.tally import Standing, Tally
 from knedit.flows.workers import Pool, Serial
@@ -23,8 +24,11 @@ from knedit.models.prompting import encode_prompt, usable
 from knedit.models.replay import DEFAULT_MEMORY
 from knedit.records import AttributionRun, Checkpoint, Config, Fact, Prompt
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_BATCH = 16
 
+Attributors = Pool[Block | Sounding, Found | Sounded]
 Progress = Callable[[Standing], None]
 
 
@@ -69,7 +73,7 @@ def attribute(
     position: str = "answer",
     wish: Wish | None = None,
     batch: int = DEFAULT_BATCH,
-    pool: Pool[Block, Found] | None = None,
+    pool: Attributors | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Attribute every wished fact that the run has not yet, and report.
@@ -79,13 +83,16 @@ def attribute(
     no facts, none can be asked of this model, or an answer has several tokens where one was asked for.
     """
     work, without = _work(catalog, model, wish or Wish())
-    run = _open_run(catalog, checkpoint, run_config(method, position, model))
+    pool = pool or Serial(partial(do_job, model, memory=DEFAULT_MEMORY))
+    setting = _settled(Setting(method, position, model.precision), model, work, pool)
+    run = _open_run(catalog, checkpoint, run_config(setting, model))
     tally = Tally(work, catalog.attributed_prompts(run.id))
     already = tally.facts_done
-    pool = pool or Serial(partial(attribute_block, model, method=method, memory=DEFAULT_MEMORY))
     tell = progress or (lambda _: None)
     tell(tally.standing())
-    for _, found in pool.results(cut_blocks(model, work, run_id=run.id, size=batch, done=tally.done)):
+    blocks = cut_blocks(model, work, run_id=run.id, setting=setting, size=batch, done=tally.done)
+    for _, found in pool.results(blocks):
+        assert isinstance(found, Found)
         new = tally.new(found)
         catalog.put_attributions(new.attributions, new.scores)
         tally.add(new.attributions)
@@ -103,12 +110,22 @@ def attribute(
     )
 
 
+def _settled(setting: Setting, model: Model, work: Work, pool: Attributors) -> Setting:
+    """Return the setting with nothing left open: a smoothing's sigma is chosen on the wish's first prompts."""
+    if setting.method.smoothing is None or setting.method.sigma is not None:
+        return setting
+    ((_, answer),) = pool.results([sounding(model, work, setting)])
+    assert isinstance(answer, Sounded)
+    logger.info("Smoothing with sigma %g; name it with --sigma to add other facts to this run.", answer.method.sigma)
+    return replace(setting, method=answer.method)
+
+
 def _open_run(catalog: Catalog, checkpoint: Checkpoint, config: Config) -> AttributionRun:
     identity = AttributionRun.identify(checkpoint.id, config)
     return catalog.open_run(AttributionRun(identity, checkpoint.id, config, version("knedit"), datetime.now(UTC)))
 
 
-def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[list[tuple[Fact, list[Prompt]]], int]:
+def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[Work, int]:
     """Return the wished facts with the prompts that this model can be asked, and the number of facts without any."""
     facts = _wished_facts(catalog, wish)
     if not facts:
@@ -141,7 +158,7 @@ def _wished_facts(catalog: Catalog, wish: Wish) -> list[Fact]:
     return list({fact.id: fact for fact in facts}.values())
 
 
-def _check_single_tokens(model: Model, work: Sequence[tuple[Fact, Sequence[Prompt]]]) -> None:
+def _check_single_tokens(model: Model, work: Work) -> None:
     for fact, prompts in work:
         for prompt in prompts:
             tokens = len(encode_prompt(model, prompt).answers)

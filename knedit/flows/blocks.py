@@ -5,19 +5,33 @@ gives the same bits. Knows no catalog; what goes in and comes out are records, f
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from knedit.attribution.attribute_prompt import Attribution, Method, attribute_queries
+from knedit.attribution.attribute_prompt import Attribution, attribute_queries
+from knedit.attribution.method import Method
+from knedit.attribution.sigma import choose_sigma
 from knedit.errors import ModelError
 from knedit.models.model import Model
 from knedit.models.precision import tf32_products
 from knedit.models.prompting import Query, encode_prompt
 from knedit.records import Fact, NeuronScore, Prompt, PromptAttribution
 
+Work = Sequence[tuple[Fact, Sequence[Prompt]]]
+
 SCORE_FLOOR = 0.1
+SOUNDED = 16  # prompts that choose a smoothing's sigma
 WINDOW = 8  # blocks whose prompts are sorted together: enough to fill blocks with prompts of one shape
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a run scores: the method, the position whose neurons count, and the precision (`dtype`) of the model."""
+
+    method: Method = field(default_factory=Method)
+    position: str = "answer"
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +46,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Prompts of one call and one transaction."""
+    """Prompts of one call of the engine and one transaction."""
 
     run_id: int
+    method: Method
     asked: tuple[Asked, ...]
 
     def named(self) -> str:
@@ -50,11 +65,30 @@ class Found:
     scores: tuple[NeuronScore, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Sounding:
+    """A question before the first block: which sigma of a smoothing's noise the prompts bear."""
+
+    method: Method
+    queries: tuple[Query, ...]
+
+    def named(self) -> str:
+        return "the choice of sigma"
+
+
+@dataclass(frozen=True, slots=True)
+class Sounded:
+    """A sounding's answer: the method with its sigma."""
+
+    method: Method
+
+
 def cut_blocks(
     model: Model,
-    work: Iterable[tuple[Fact, Sequence[Prompt]]],
+    work: Work,
     *,
     run_id: int,
+    setting: Setting,
     size: int,
     done: Set[int] = frozenset(),
 ) -> Iterator[Block]:
@@ -67,25 +101,41 @@ def cut_blocks(
     while window := list(islice(prompts, WINDOW * size)):
         if all(prompt.id in done for _, prompt in window):
             continue
-        asked = [_encode(model, fact, prompt) for fact, prompt in window]
+        asked = [_encode(model, fact, prompt, setting.position) for fact, prompt in window]
         unusable = [one for one in asked if one.query is None]
         usable = sorted((one for one in asked if one.query is not None), key=lambda one: _shape(model, one))
         for part in (unusable, usable):
             for first in range(0, len(part), size):
-                block = Block(run_id, tuple(part[first : first + size]))
+                block = Block(run_id, setting.method, tuple(part[first : first + size]))
                 if any(one.prompt_id not in done for one in block.asked):
                     yield block
 
 
-def attribute_block(model: Model, block: Block, *, method: Method, memory: int) -> Found:
+def sounding(model: Model, work: Work, setting: Setting) -> Sounding:
+    """Return the question for a method whose sigma is open, over the work's first prompts."""
+    prompts = ((fact, prompt) for fact, own in work for prompt in own)
+    asked = (_encode(model, fact, prompt, setting.position) for fact, prompt in prompts)
+    return Sounding(setting.method, tuple(islice((one.query for one in asked if one.query is not None), SOUNDED)))
+
+
+def do_job(model: Model, job: Block | Sounding, *, memory: int) -> Found | Sounded:
+    """Do what a worker is asked to, with the model's precision."""
+    with tf32_products(model.tf32):
+        if isinstance(job, Sounding):
+            assert job.method.smoothing is not None
+            sigma = choose_sigma(model, job.queries, job.method.smoothing, seed=job.method.seed)
+            return Sounded(replace(job.method, sigma=sigma))
+        return attribute_block(model, job, memory=memory)
+
+
+def attribute_block(model: Model, block: Block, *, memory: int) -> Found:
     """Attribute a block's prompts in one call; records in the block's order.
 
     Raises ModelError, naming the prompt, where a result is no number.
     """
     usable = [one for one in block.asked if one.query is not None]
     queries = [one.query for one in usable if one.query is not None]
-    with tf32_products(model.tf32):
-        found = attribute_queries(model, queries, method, memory=memory)
+    found = attribute_queries(model, queries, block.method, memory=memory)
     attributions = {
         one.prompt_id: PromptAttribution(block.run_id, one.prompt_id, 0.0, None, 0.0, "unusable", one.reason)
         for one in block.asked
@@ -93,14 +143,17 @@ def attribute_block(model: Model, block: Block, *, method: Method, memory: int) 
     scores: list[NeuronScore] = []
     for one, attribution in zip(usable, found, strict=True):
         _check_finite(model, one, attribution)
-        attributions[one.prompt_id] = _outcome(block.run_id, one, attribution, method)
+        attributions[one.prompt_id] = _outcome(block, one, attribution)
         scores += _coarse(block.run_id, one, attribution)
     return Found(tuple(attributions.values()), tuple(scores))
 
 
-def _encode(model: Model, fact: Fact, prompt: Prompt) -> Asked:
+def _encode(model: Model, fact: Fact, prompt: Prompt, position: str) -> Asked:
     try:
-        return Asked(prompt.id, fact.subject, encode_prompt(model, prompt))
+        if position == "answer":
+            return Asked(prompt.id, fact.subject, encode_prompt(model, prompt))
+        query = encode_prompt(model, prompt, where=position, subject=fact.subject)
+        return Asked(prompt.id, fact.subject, query)
     except ModelError as error:
         return Asked(prompt.id, fact.subject, None, str(error))
 
@@ -108,8 +161,7 @@ def _encode(model: Model, fact: Fact, prompt: Prompt) -> Asked:
 def _shape(model: Model, one: Asked) -> tuple[int, ...]:
     """Return what the engine groups by: a causal model's prompts go together whatever their length."""
     assert one.query is not None
-    answers = len(one.query.answers)
-    return (answers, len(one.query.tokens), *one.query.positions) if model.masked else (answers,)
+    return len(one.query.answers), len(one.query.tokens) if model.masked else 0
 
 
 def _check_finite(model: Model, one: Asked, attribution: Attribution) -> None:
@@ -121,11 +173,11 @@ def _check_finite(model: Model, one: Asked, attribution: Attribution) -> None:
         )
 
 
-def _outcome(run_id: int, one: Asked, attribution: Attribution, method: Method) -> PromptAttribution:
+def _outcome(block: Block, one: Asked, attribution: Attribution) -> PromptAttribution:
     error = float(attribution.completeness_error.max())
-    missed = method.rule == "adaptive" and attribution.relative_error > method.tolerance
+    missed = "tolerance" in block.method.settings and attribution.relative_error > block.method.tolerance
     return PromptAttribution(
-        run_id,
+        block.run_id,
         one.prompt_id,
         probability=attribution.probability,
         completeness_error=None if math.isnan(error) else error,

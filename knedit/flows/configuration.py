@@ -4,36 +4,25 @@ Batches, memory and workers are not in it: they change nothing beyond rounding.
 """
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
-from knedit.attribution.attribute_prompt import Method
-from knedit.attribution.integrated_gradients import DEFAULT_STEPS
+from knedit.attribution.method import method_config, method_from_config
 from knedit.catalog.store import Catalog
 from knedit.errors import CatalogError
-from knedit.flows.blocks import SCORE_FLOOR
+from knedit.flows.blocks import SCORE_FLOOR, Setting
 from knedit.models.model import Model
-from knedit.records import Config, show_id
+from knedit.records import show_id
 
 logger = logging.getLogger(__name__)
 
 ENGINE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How a run scores: the method, the position whose neurons count, and the precision (`dtype`) of the model."""
-
-    method: Method
-    position: str
-    dtype: str
-
-
-def run_config(method: Method, position: str, model: Model) -> dict[str, Any]:
-    """Return a run's configuration."""
+def run_config(setting: Setting, model: Model) -> dict[str, Any]:
+    """Return a run's configuration; the precision is the one that the model has."""
     return {
-        **method_config(method),
-        "position": position,
+        **method_config(setting.method),
+        "position": setting.position,
         "floor": SCORE_FLOOR,
         "dtype": model.precision,
         "engine": ENGINE,
@@ -61,18 +50,3 @@ def setting_of(catalog: Catalog, reference: str) -> Setting:
             f"run {show_id(run.id)}",
             "Give the options one by one.",
         ) from error
-
-
-def method_config(method: Method) -> dict[str, Any]:
-    return {
-        "method": "integrated-gradients",
-        "rule": method.rule,
-        "steps": method.steps or DEFAULT_STEPS[method.rule],
-        "tolerance": method.tolerance if method.rule == "adaptive" else None,
-        "baseline": "zero",
-    }
-
-
-def method_from_config(config: Config) -> Method:
-    tolerance = config["tolerance"]
-    return Method(config["rule"], config["steps"], **({} if tolerance is None else {"tolerance": tolerance}))

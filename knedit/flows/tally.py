@@ -2,11 +2,11 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from knedit.flows.blocks import Found
-from knedit.records import Fact, Prompt, PromptAttribution
+from knedit.flows.blocks import Found, Work
+from knedit.records import PromptAttribution
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Standing:
 class Tally:
     """What is wished, and the ids of the prompts that are `done`."""
 
-    work: Sequence[tuple[Fact, Sequence[Prompt]]]
+    work: Work
     done: set[int]
     statuses: Counter[str] = field(default_factory=Counter)
     facts_done: int = field(init=False)

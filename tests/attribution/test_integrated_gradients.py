@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from knedit.attribution.attribute_prompt import Method, attribute_prompt, attribute_queries
+from knedit.attribution.attribute_prompt import attribute_prompt, attribute_queries
+from knedit.attribution.method import Method
 from knedit.errors import KneditError
 from knedit.models.model import Model, wrap_model
 from knedit.models.prompting import Query, encode_text
@@ -108,7 +109,7 @@ def test_batch_and_memory_change_nothing(name: str, answers: int) -> None:
     texts = (f"the capital of Japan is {blank}", f"a big city of Kenya has {blank}", f"Rome is {blank}")
     said = (["Tokyo", ",", "and"][:answers], ["the", "big", "old"][:answers], ["Rome", "in", "Italy"][:answers])
     queries = [encode_text(model, text, " ".join(answer)) for text, answer in zip(texts, said, strict=True)]
-    method = Method("gauss", 3)
+    method = Method(rule="gauss", steps=3)
     together = attribute_queries(model, queries, method)
     tight = attribute_queries(model, queries, method, memory=1)
     for query, one, other in zip(queries, together, tight, strict=True):

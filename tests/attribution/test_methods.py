@@ -57,7 +57,9 @@ def test_gradient_activation_is_the_activation_times_its_gradient(name: str) -> 
         chance = model.net(torch.tensor([query.tokens])).logits[0, at].softmax(-1)[answer]
         literal.append(leaf.detach() * torch.autograd.grad(chance, leaf)[0])
         handle.remove()
-    torch.testing.assert_close(scores_of(model, query, "gradient-activation"), torch.stack(literal), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(
+        scores_of(model, query, "gradient-activation"), torch.stack(literal), rtol=1e-4, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from knedit.attribution.attribute_prompt import Method
+from knedit.attribution.method import Method
 from knedit.attribution.refine import Thresholds
 from knedit.catalog.store import Catalog
 from knedit.flows.attribute import attribute
@@ -16,7 +16,7 @@ from knedit.records import Checkpoint
 from tests.tiny_models import byte_tokenizer, network, tokenizer
 
 MASKED = ("bert", "roberta")
-QUICK = Method("gauss", 3)
+QUICK = Method(rule="gauss", steps=3)
 LENIENT = Thresholds(threshold=0.1, share=0.3, min_prompts=2, hub_share=1.0, hub_relations=1.0)
 
 FACTS: list[dict[str, Any]] = [

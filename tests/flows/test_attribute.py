@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from knedit.attribution.attribute_prompt import Method
+from knedit.attribution.method import Method
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError, ModelError
 from knedit.flows.attribute import Wish, attribute
@@ -54,7 +54,7 @@ def test_parts_add_up_to_the_whole(tmp_path: Path) -> None:
 def test_another_rule_is_another_run(tmp_path: Path) -> None:
     with open_catalog(tmp_path) as catalog:
         checkpoint, model = attributed(catalog, save_model("gpt2", tmp_path / "base"))
-        attribute(catalog, checkpoint, model, method=Method("left", 3), wish=Wish(("country",)))
+        attribute(catalog, checkpoint, model, method=Method(rule="left", steps=3), wish=Wish(("country",)))
         newest, oldest = catalog.runs(checkpoint.id)
         assert (newest.config["rule"], oldest.config["rule"]) == ("left", "gauss")
         assert newest.finished_at is not None
