@@ -8,7 +8,9 @@ their files in a folder of their own, and send nothing anywhere.
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -218,11 +220,29 @@ def _connected(staff: Staff) -> Iterator[Any]:
             return
         folder = _short_folder()
         try:
-            _start(ray, staff, folder)
+            with _undisturbed():
+                _start(ray, staff, folder)
             yield ray
         finally:
-            ray.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
+            with _undisturbed():
+                ray.shutdown()
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put an interrupt off until the body is through: half started or half ended, Ray would leave processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _imported() -> Any:
