@@ -1,6 +1,7 @@
 """What must hold on the real model: attribution equals the literal loop, and the starter facts are known to it."""
 
 from collections import Counter, defaultdict
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from knedit.attribution.attribute_prompt import attribute_prompt
+from knedit.attribution.method import Method
 from knedit.catalog.formats.knedit_jsonl import read
 from knedit.cli.demo import packaged_model
 from knedit.evaluation.metrics import answer
@@ -38,17 +40,16 @@ def smollm2() -> Model:
         ("Hamlet was written by William", " Shakespeare"),
     ],
 )
-def test_attribution_equals_the_literal_loop(smollm2: Model, text: str, said: str) -> None:
+def test_attribution_equals_the_literal_loop_in_double_precision(smollm2: Model, text: str, said: str) -> None:
     layers = [0, 13, 29]
-    found = attribute_prompt(smollm2, text, said, rule="midpoint", steps=2)
+    found = attribute_prompt(smollm2, text, said, method=Method(rule="midpoint", steps=2))
     (at,) = found.query.positions
     tokens, (token,) = found.query.tokens, found.query.answers
-    scores, rise = attribute_slowly(
-        smollm2.net, tokens, token, position=at, at=at, rule="midpoint", steps=2, layers=layers
-    )
+    exact = deepcopy(smollm2.net).double()  # in single precision the loop itself is off by up to 3e-4
+    scores, rise = attribute_slowly(exact, tokens, token, position=at, at=at, rule="midpoint", steps=2, layers=layers)
     for row, layer in enumerate(layers):
-        assert float((found.scores[layer] - scores[row]).norm() / scores[row].norm()) < 1e-4
-    torch.testing.assert_close(found.rise[layers], rise, rtol=1e-4, atol=1e-6)
+        assert float((found.scores[layer] - scores[row]).norm() / scores[row].norm()) < 3e-5
+    torch.testing.assert_close(found.rise[layers].double(), rise.double(), rtol=1e-4, atol=1e-6)
 
 
 def test_adaptive_scores_are_complete_also_where_a_massive_neuron_makes_the_path_rough(smollm2: Model) -> None:

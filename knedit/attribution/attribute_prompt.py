@@ -6,7 +6,7 @@ added up (each is complete on its own). Knows models and queries; no catalog, no
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from knedit.models.model import Model
 from knedit.models.prompting import Query, encode_text
 from knedit.models.replay import DEFAULT_MEMORY, Replay
 
-_LARGEST_GROUP = 16
+DEFAULT_BATCH = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,9 +51,7 @@ def attribute_prompt(
     text: str,
     answer: str,
     *,
-    rule: str = "adaptive",
-    steps: int | None = None,
-    tolerance: float = 0.01,
+    method: Method | None = None,
     position: int | None = None,
     memory: int = DEFAULT_MEMORY,
 ) -> Attribution:
@@ -61,13 +59,14 @@ def attribute_prompt(
 
     A causal model reads `text` and goes on with `answer` as it stands (mind its leading space); a masked model's
     `text` holds one mask token for each token of the answer. `position` is the token (from 0, or from the end if
-    negative) whose neurons are attributed, instead of the positions that predict the answer. `rule` is `adaptive`,
-    `gauss`, `midpoint`, `left` (Dai et al.'s code) or `right` (their paper), `steps` its number of points. Raises
-    ModelError if model, text and answer do not fit, KneditError for an impossible rule, step count or position.
+    negative) whose neurons are attributed, instead of the positions that predict the answer. `method` is integrated
+    gradients by the adaptive rule, if left out. Raises ModelError if model, text and answer do not fit, KneditError
+    for an impossible position.
     """
-    method = Method(rule=rule, steps=steps, tolerance=tolerance)
     query = encode_text(model, text, answer)
-    return attribute_queries(model, [query], method, position=position, memory=memory)[0]
+    if position is not None:
+        query = replace(query, neurons=(_resolve(position, query, model),))
+    return attribute_queries(model, [query], method or Method(), memory=memory)[0]
 
 
 def attribute_queries(
@@ -75,33 +74,37 @@ def attribute_queries(
     queries: Sequence[Query],
     method: Method,
     *,
-    position: int | None = None,
     memory: int = DEFAULT_MEMORY,
+    batch: int = DEFAULT_BATCH,
 ) -> list[Attribution]:
-    """Attribute many queries, as many at once as exactness allows; results in the order given.
+    """Attribute many queries, `batch` at once where they are of one kind; results in the order given.
 
-    A causal model's queries go together whatever their length, a masked model's if they are of one shape.
+    A causal model's queries go together whatever their length, a masked model's if they are of one length.
     """
-    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for number, query in enumerate(queries):
-        shape = (len(query.tokens), query.positions)
-        groups[(len(query.answers),) if position is None and not model.masked else shape].append(number)
+        groups[_kind(model, query)].append(number)
     found: dict[int, Attribution] = {}
     for numbers in groups.values():
-        for first in range(0, len(numbers), _LARGEST_GROUP):
-            members = numbers[first : first + _LARGEST_GROUP]
-            together = _attribute_group(model, [queries[n] for n in members], method, position=position, memory=memory)
+        for first in range(0, len(numbers), batch):
+            members = numbers[first : first + batch]
+            together = _attribute_group(model, [queries[n] for n in members], method, memory=memory)
             found |= dict(zip(members, together, strict=True))
     return [found[number] for number in range(len(queries))]
 
 
-def _attribute_group(
-    model: Model, queries: Sequence[Query], method: Method, *, position: int | None, memory: int
-) -> list[Attribution]:
+def _kind(model: Model, query: Query) -> tuple[int, ...]:
+    """Return what queries must have in common to be replayed together."""
+    neurons = query.neurons or query.positions[:1]
+    tail = len(query.tokens) if model.masked else query.positions[0] - min(neurons)
+    return len(query.answers), len(neurons), tail
+
+
+def _attribute_group(model: Model, queries: Sequence[Query], method: Method, *, memory: int) -> list[Attribution]:
     """Attribute queries with equally many answer tokens, one of these after the other."""
     integrals, probabilities = [], []
     for place in range(len(queries[0].answers)):
-        replay = _replay(model, queries, place, position)
+        replay = _replay(model, queries, place)
         probabilities.append(replay.probability)
         integrals.append(
             integrate(replay, rule=method.rule, steps=method.steps, tolerance=method.tolerance, memory=memory)
@@ -109,28 +112,35 @@ def _attribute_group(
     return _collect(queries, integrals, torch.stack(probabilities))
 
 
-def _replay(model: Model, queries: Sequence[Query], place: int, position: int | None) -> Replay:
-    """Record the base pass for one answer token; a causal model's prompts end where they predict it."""
-    answers = torch.tensor([query.answers[place] for query in queries], device=model.device)
-    at = queries[0].positions[place]
-    if model.masked or position is not None:
-        tokens = torch.tensor([query.tokens for query in queries], device=model.device)
-        changed = at if position is None else _resolve(position, len(queries[0].tokens), at, model)
-        return Replay(model, tokens, position=changed, answer_position=at, answers=answers)
-    rows = [query.tokens[: query.positions[place] + 1] for query in queries]
+def _replay(model: Model, queries: Sequence[Query], place: int) -> Replay:
+    """Record the base pass for one answer token; a causal model's prompts end where they predict it, at the right."""
+    ends = [query.positions[place] for query in queries]
+    rows = [query.tokens if model.masked else query.tokens[: end + 1] for query, end in zip(queries, ends, strict=True)]
     length = max(map(len, rows))
-    tokens = torch.tensor([(row[0],) * (length - len(row)) + row for row in rows], device=model.device)
-    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    last = length - 1
+    gaps = [length - len(row) for row in rows]
+    mask = [[0] * gap + [1] * len(row) for gap, row in zip(gaps, rows, strict=True)]
+    changed = [
+        [gap + token for token in query.neurons or (end,)] for gap, query, end in zip(gaps, queries, ends, strict=True)
+    ]
+
+    def tensor(numbers: object) -> Tensor:
+        return torch.tensor(numbers, device=model.device)
+
     return Replay(
-        model, tokens, position=last, answer_position=last, answers=answers, mask=None if mask.all() else mask
+        model,
+        tensor([(row[0],) * gap + row for gap, row in zip(gaps, rows, strict=True)]),
+        positions=tensor(changed),
+        answer_positions=tensor([gap + end for gap, end in zip(gaps, ends, strict=True)]),
+        answers=tensor([query.answers[place] for query in queries]),
+        mask=tensor(mask) if any(gaps) else None,
+        gradients=True,
     )
 
 
-def _resolve(position: int, length: int, answer_position: int, model: Model) -> int:
+def _resolve(position: int, query: Query, model: Model) -> int:
     """Return a position counted from 0; raise KneditError if it is outside the prompt or behind the answer."""
-    found = position + length if position < 0 else position
-    last = length - 1 if model.masked else answer_position
+    last = len(query.tokens) - 1 if model.masked else query.positions[0]
+    found = position + (len(query.tokens) if position < 0 else 0)
     if not 0 <= found <= last:
         raise KneditError(
             f"position {position} is outside the prompt's tokens 0 … {last}",
@@ -145,7 +155,7 @@ def _collect(queries: Sequence[Query], integrals: Sequence[Integral], probabilit
     scores = torch.stack([integral.scores for integral in integrals]).sum(0).cpu()
     errors = torch.stack([integral.error.abs() for integral in integrals]).sum(0).cpu()
     rises = torch.stack([integral.rise for integral in integrals]).sum(0).cpu()
-    points = torch.stack([integral.points for integral in integrals]).sum((0, 2)).cpu()
+    points = torch.stack([integral.points for integral in integrals]).sum((0, 2))
     return [
         Attribution(
             scores[b],

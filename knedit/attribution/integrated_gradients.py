@@ -1,10 +1,10 @@
 """Integrated gradients of an answer's probability over one layer's neurons at one position, for all layers.
 
 Attr_i = (w_i − w0_i) · ∫₀¹ ∂P(y | x, w := w0 + α(w − w0)) / ∂w_i dα (Dai et al., ACL 2022, equation 4), the integral by
-a rule of `quadrature`, or adaptively: a small Gauss rule everywhere, and intervals cut only where the completeness
-Σ_i Attr_i = P(w) − P(w0) is missed. Knows no prompts, files or catalog.
+a rule of `quadrature`, or adaptively: a small Gauss rule everywhere, and stretches of the path cut only where the
+completeness Σ_i Attr_i = P(w) − P(w0) is missed. Knows no prompts, files or catalog.
 
-Shapes: B prompts, L layers, F neurons, S points.
+Shapes: B prompts, L layers, P positions changed together, F neurons, S points, N stretches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from knedit.attribution.quadrature import RULES, gauss
-from knedit.models.replay import DEFAULT_MEMORY, Answers, Replay, Rows
+from knedit.attribution.quadrature import RULES, Nodes, lobatto
+from knedit.models.replay import DEFAULT_MEMORY, Replay, Rows
 
-DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "midpoint": 20, "gauss": 6, "adaptive": 4}
+DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "midpoint": 20, "gauss": 6, "adaptive": 5}
 MAX_CUTS = 6
-# A path that is not smooth is so in its first half, where a massive neuron takes over the stream's norm.
-FIRST_CUT = (0.125, 0.25, 0.375, 0.5)
-LATER_CUT = (0.25, 0.5, 0.75)
+# What fp32 sums of thousands of terms cannot tell from 0, as a share of the probability.
+_ROUNDING = 2e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Integral:
     """What integration gave, all in float32 but the counts.
 
-    `scores` [B, L, F]; `rise` [B, L] = P(w) − P(w0); `error` [B, L] = Σ Attr − rise; `points` [B, L]: gradients taken.
+    `scores` [B, L, F], summed over positions; `rise` [B, L] = P(w) − P(w0); `error` [B, L] = Σ Attr − rise; `points`
+    [B, L]: gradients taken.
     """
 
     scores: Tensor
@@ -37,34 +37,56 @@ class Integral:
 
 
 @dataclass(slots=True)
-class _Interval:
-    """One stretch [low, high] of one prompt's path in one layer, with P at its lower end."""
-
-    prompt: int
-    layer: int
-    low: float
-    high: float
-    p_low: float | None = None
-    p_high: float | None = None
-
-
-@dataclass(slots=True)
 class _Path:
-    """The replay, and what has been added up so far."""
+    """The replay, w0 and w − w0 [L, B, P, F], and what has been added up so far."""
 
     replay: Replay
-    baseline: Tensor
+    start: Tensor
     memory: int
+    way: Tensor = field(init=False)
     scores: Tensor = field(init=False)
     error: Tensor = field(init=False)
     points: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        layers, prompts, width = self.replay.activations.shape
-        device = self.replay.activations.device
-        self.scores = torch.zeros(prompts, layers, width, device=device)
-        self.error = torch.zeros(prompts, layers, device=device)
-        self.points = torch.zeros(prompts, layers, dtype=torch.long, device=device)
+        layers, prompts, _, width = self.replay.activations.shape
+        self.way = self.replay.activations - self.start
+        self.scores = self.way.new_zeros(prompts, layers, width)
+        self.error = self.way.new_zeros(prompts, layers)
+        self.points = torch.zeros(prompts, layers, dtype=torch.long)
+
+    def add(self, stretches: "_Stretches", parts: Tensor, errors: Tensor) -> None:
+        """Add stretches' parts of the scores [N, F] and of the error [N]."""
+        where = stretches.prompt, stretches.layer
+        self.scores.index_put_(where, parts, accumulate=True)
+        self.error.index_put_(where, errors, accumulate=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Probabilities [N, S] and gradients [N, S, P, F] at S points of N stretches."""
+
+    chance: Tensor
+    gradient: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretches:
+    """N stretches [low, high] of some prompts' paths in some layers, in order of layers, and what their ends gave."""
+
+    layer: Tensor
+    prompt: Tensor
+    low: Tensor
+    high: Tensor
+    ends: _Seen
+
+    def places(self, points: Sequence[float]) -> Tensor:
+        """Return where points of [0, 1] lie on the whole path, [N, S]."""
+        return self.low[:, None] + (self.high - self.low)[:, None] * torch.tensor(points, dtype=torch.float64)
+
+    def chosen(self, numbers: Tensor) -> "_Stretches":
+        ends = _Seen(self.ends.chance[numbers], self.ends.gradient[numbers])
+        return _Stretches(self.layer[numbers], self.prompt[numbers], self.low[numbers], self.high[numbers], ends)
 
 
 def integrate(
@@ -76,134 +98,138 @@ def integrate(
     baseline: Tensor | None = None,
     memory: int = DEFAULT_MEMORY,
 ) -> Integral:
-    """Integrate every layer's path for every prompt of a replay.
+    """Integrate every layer's path for every prompt of a replay that has its base gradients.
 
-    `steps` is the number of points (of each interval, if adaptive); `tolerance` bounds the adaptive completeness error
-    of a layer, as a share of the prompt's largest |P(w) − P(w0)|; `baseline` [L, B, F] is w0, zero by default. What
-    still misses the tolerance after six cuts is returned with its error.
+    `steps` is the number of points (of each stretch, both ends included, if adaptive: at least 3); `tolerance` bounds
+    the adaptive completeness error of a layer, as a share of the prompt's largest |P(w) − P(w0)|; `baseline`
+    [L, B, P, F] is w0, zero by default. What still misses the tolerance after six cuts is returned with its error.
     """
     assert rule in DEFAULT_STEPS, f"no such rule: {rule}"
     points = DEFAULT_STEPS[rule] if steps is None else steps
     path = _Path(replay, torch.zeros_like(replay.activations) if baseline is None else baseline, memory)
-    whole = [
-        _Interval(prompt, layer, 0.0, 1.0)
-        for layer in range(path.scores.shape[1])
-        for prompt in range(path.scores.shape[0])
-    ]
-    start = _start_probability(path)
-    if rule == "adaptive":
-        _integrate_adaptively(path, whole, start, points=points, tolerance=tolerance)
-    else:
-        nodes = RULES[rule](points)
-        _spend(path, whole, nodes.points, nodes.weights)
-        path.error = path.scores.sum(-1) - (replay.probability[:, None] - start)
-    return Integral(path.scores, path.error, replay.probability[:, None] - start, path.points)
+    integrate_path = _integrate_adaptively if rule == "adaptive" else _integrate_by_rule
+    rise = integrate_path(path, rule, points, tolerance)
+    return Integral(path.scores, path.error, rise, path.points)
 
 
-def _start_probability(path: _Path) -> Tensor:
-    """Return P(w0) of each prompt and layer, [B, L]."""
-    layers, prompts, _ = path.baseline.shape
-    everyone = torch.arange(prompts, device=path.baseline.device)
-    found = path.replay.probe(
-        {layer: Rows(everyone, path.baseline[layer]) for layer in range(layers)}, gradients=False, memory=path.memory
-    )
-    return torch.stack([found[layer].probability for layer in range(layers)], dim=1)
+def _integrate_by_rule(path: _Path, rule: str, steps: int, tolerance: float) -> Tensor:
+    """Add a fixed rule up and return the rises [B, L]; the path's upper end is the base pass, P(w0) its lower end."""
+    del tolerance
+    assert path.replay.base_gradients is not None
+    nodes = RULES[rule](steps)
+    weights = dict(zip(nodes.points, nodes.weights, strict=True))
+    at_end = weights.pop(1.0, 0.0)
+    alphas = sorted({0.0, *weights})
+    layer, prompt = _everywhere(path)
+    seen = _evaluate(path, layer, prompt, torch.tensor([alphas] * len(layer), dtype=torch.float64))
+    shares = seen.gradient.new_tensor([weights.get(alpha, 0.0) for alpha in alphas])
+    total = torch.einsum("s,nspf->npf", shares, seen.gradient) + at_end * path.replay.base_gradients[layer, prompt]
+    parts = (path.way[layer, prompt] * total).sum(1)
+    rise = path.replay.probability[prompt] - seen.chance[:, 0]
+    path.scores[prompt, layer] = parts
+    path.error[prompt, layer] = parts.sum(-1) - rise
+    return _by_prompt(path, rise)
 
 
-def _integrate_adaptively(
-    path: _Path, intervals: list[_Interval], start: Tensor, *, points: int, tolerance: float
-) -> None:
-    """Add up intervals whose completeness holds, cut the others; after the last cut take them as they are."""
-    nodes = gauss(points)
-    end = path.replay.probability
-    allowed = tolerance * (end[:, None] - start).abs().amax(dim=1)
-    for interval in intervals:
-        interval.p_low = float(start[interval.prompt, interval.layer])
-        interval.p_high = float(end[interval.prompt])
+def _integrate_adaptively(path: _Path, rule: str, steps: int, tolerance: float) -> Tensor:
+    """Add up stretches whose completeness holds, cut the others at their points; return the rises [B, L].
+
+    After the last cut what is left is taken as it is.
+    """
+    del rule
+    nodes = lobatto(steps)
+    stretches, inner, rise = _whole_paths(path, nodes)
+    largest = rise.abs().amax(1)
+    allowed = torch.maximum(tolerance * largest, _ROUNDING * path.replay.probability)
     for cuts in range(MAX_CUTS + 1):
-        parts = _spend(path, intervals, nodes.points, nodes.weights, keep=False)
-        failing = []
-        for interval, part in zip(intervals, parts, strict=True):
-            assert interval.p_low is not None
-            assert interval.p_high is not None
-            error = float(part.sum()) - (interval.p_high - interval.p_low)
-            share = 0.25 if cuts else 1.0  # of a cut path, few pieces are rough
-            if cuts == MAX_CUTS or abs(error) <= share * float(allowed[interval.prompt]):
-                path.scores[interval.prompt, interval.layer] += part
-                path.error[interval.prompt, interval.layer] += error
-            else:
-                failing.append(interval)
-        if not failing:
-            return
-        intervals = _cut(path, failing, LATER_CUT if cuts else FIRST_CUT)
+        if cuts:
+            inner = _evaluate(path, stretches.layer, stretches.prompt, stretches.places(nodes.points[1:-1]))
+        parts, errors = _add_up(path, stretches, inner.gradient, nodes.weights)
+        share = 0.25 if cuts else 1.0  # of a cut path, few pieces are rough
+        fine = (errors.abs() <= share * allowed[stretches.prompt]) | (cuts == MAX_CUTS)
+        kept, rough = fine.nonzero()[:, 0].cpu(), (~fine).nonzero()[:, 0].cpu()
+        path.add(stretches.chosen(kept), parts[kept], errors[kept])
+        if not len(rough):
+            break
+        stretches = _cut(stretches.chosen(rough), nodes.points, _Seen(inner.chance[rough], inner.gradient[rough]))
+    return rise
 
 
-def _cut(path: _Path, intervals: Sequence[_Interval], cuts: Sequence[float]) -> list[_Interval]:
-    """Cut each interval at the same parts of its length, where P is evaluated."""
-    places = [[i.low + (i.high - i.low) * cut for cut in cuts] for i in intervals]
-    found = _probe(path, intervals, places, gradients=False)
-    pieces = []
-    for interval, own, answers in zip(intervals, places, found, strict=True):
-        ends = [interval.low, *own, interval.high]
-        chances = [interval.p_low, *answers.probability.tolist(), interval.p_high]
-        pieces += [
-            _Interval(interval.prompt, interval.layer, ends[n], ends[n + 1], chances[n], chances[n + 1])
-            for n in range(len(ends) - 1)
-        ]
-    return pieces
+def _whole_paths(path: _Path, nodes: Nodes) -> tuple[_Stretches, _Seen, Tensor]:
+    """Return every path as one stretch, what is seen at its inner points, and the rises [B, L]."""
+    assert path.replay.base_gradients is not None
+    layer, prompt = _everywhere(path)
+    low = torch.zeros(len(layer), dtype=torch.float64)
+    seen = _evaluate(path, layer, prompt, low[:, None] + torch.tensor(nodes.points[:-1], dtype=torch.float64))
+    end = path.replay.probability[prompt]
+    stretches = _Stretches(
+        layer,
+        prompt,
+        low,
+        low + 1,
+        _Seen(
+            torch.stack([seen.chance[:, 0], end], 1),
+            torch.stack([seen.gradient[:, 0], path.replay.base_gradients[layer, prompt]], 1),
+        ),
+    )
+    rise = _by_prompt(path, end - seen.chance[:, 0])
+    return stretches, _Seen(seen.chance[:, 1:], seen.gradient[:, 1:]), rise
 
 
-def _spend(
-    path: _Path,
-    intervals: Sequence[_Interval],
-    points: Sequence[float],
-    weights: Sequence[float],
-    *,
-    keep: bool = True,
-) -> list[Tensor]:
-    """Return each interval's part of the scores [F] by the rule; with `keep`, add it to the scores at once."""
-    alphas = [[i.low + (i.high - i.low) * point for point in points] for i in intervals]
-    found = _probe(path, intervals, alphas, gradients=True)
-    parts = []
-    for interval, answers in zip(intervals, found, strict=True):
-        assert answers.gradient is not None
-        shares = answers.gradient.new_tensor(weights) * (interval.high - interval.low)
-        layer, prompt = interval.layer, interval.prompt
-        part = (path.replay.activations[layer, prompt] - path.baseline[layer, prompt]) * (shares @ answers.gradient)
-        path.points[prompt, layer] += len(points)
-        if keep:
-            path.scores[prompt, layer] += part
-        parts.append(part)
-    return parts
+def _add_up(path: _Path, stretches: _Stretches, inner: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Return the stretches' parts of the scores [N, F] and their completeness errors [N]; inner [N, S − 2, P, F]."""
+    ends = stretches.ends.gradient
+    total = torch.einsum("s,nspf->npf", inner.new_tensor(weights[1:-1]), inner)
+    total = total + weights[0] * (ends[:, 0] + ends[:, 1])  # a Gauss–Lobatto rule is symmetric
+    length = (stretches.high - stretches.low).to(total)[:, None]
+    parts = length * (path.way[stretches.layer, stretches.prompt] * total).sum(1)
+    return parts, parts.sum(-1) - (stretches.ends.chance[:, 1] - stretches.ends.chance[:, 0])
 
 
-def _probe(
-    path: _Path, intervals: Sequence[_Interval], alphas: Sequence[Sequence[float]], *, gradients: bool
-) -> list[Answers]:
-    """Evaluate P (and its gradient) at every α of every interval, all layers in one walk; one Answers an interval."""
-    by_layer: dict[int, list[int]] = {}
-    for number, interval in enumerate(intervals):
-        by_layer.setdefault(interval.layer, []).append(number)
-    experiments = {
-        layer: _rows(path, layer, [intervals[n].prompt for n in numbers], [alphas[n] for n in numbers])
-        for layer, numbers in by_layer.items()
-    }
-    found = path.replay.probe(experiments, gradients=gradients, memory=path.memory)
-    answers: dict[int, Answers] = {}
-    for layer, numbers in by_layer.items():
-        counts = [len(alphas[n]) for n in numbers]
-        probabilities = torch.split(found[layer].probability, counts)
-        grads = found[layer].gradient
-        parts = torch.split(grads, counts) if grads is not None else [None] * len(counts)
-        for number, probability, part in zip(numbers, probabilities, parts, strict=True):
-            answers[number] = Answers(probability, part)
-    return [answers[number] for number in range(len(intervals))]
+def _cut(stretches: _Stretches, points: Sequence[float], inner: _Seen) -> _Stretches:
+    """Cut each of N stretches at its inner points, where everything is known already, into S − 1 pieces."""
+    places = stretches.places(points)
+    pieces = len(points) - 1
+    chance = torch.cat([stretches.ends.chance[:, :1], inner.chance, stretches.ends.chance[:, 1:]], 1)
+    gradient = torch.cat([stretches.ends.gradient[:, :1], inner.gradient, stretches.ends.gradient[:, 1:]], 1)
+    return _Stretches(
+        stretches.layer.repeat_interleave(pieces),
+        stretches.prompt.repeat_interleave(pieces),
+        places[:, :-1].flatten(),
+        places[:, 1:].flatten(),
+        _Seen(
+            torch.stack([chance[:, :-1], chance[:, 1:]], 2).flatten(0, 1),
+            torch.stack([gradient[:, :-1], gradient[:, 1:]], 2).flatten(0, 1),
+        ),
+    )
 
 
-def _rows(path: _Path, layer: int, prompts: Sequence[int], alphas: Sequence[Sequence[float]]) -> Rows:
-    """Return the scaled activations w0 + α(w − w0) of one layer, prompt after prompt."""
-    device = path.baseline.device
-    numbers = torch.tensor([b for b, row in zip(prompts, alphas, strict=True) for _ in row], device=device)
-    scale = torch.tensor([alpha for row in alphas for alpha in row], device=device)[:, None]
-    own, zero = path.replay.activations[layer][numbers], path.baseline[layer][numbers]
-    return Rows(numbers, zero + scale * (own - zero))
+def _everywhere(path: _Path) -> tuple[Tensor, Tensor]:
+    """Return the layer and the prompt of every path, [L · B] each, layer after layer."""
+    prompts, layers, _ = path.scores.shape
+    return torch.arange(layers).repeat_interleave(prompts), torch.arange(prompts).repeat(layers)
+
+
+def _by_prompt(path: _Path, values: Tensor) -> Tensor:
+    """Turn values of all paths [L · B] into [B, L]."""
+    prompts, layers, _ = path.scores.shape
+    return values.view(layers, prompts).T.contiguous()
+
+
+def _evaluate(path: _Path, layer: Tensor, prompt: Tensor, alphas: Tensor) -> _Seen:
+    """Return probability and gradient at alphas [N, S] of the paths of N (layer, prompt) pairs, in order of layers."""
+    steps = alphas.shape[1]
+    device = path.way.device
+    experiments: dict[int, Rows] = {}
+    for number in sorted(set(layer.tolist())):
+        chosen = (layer == number).nonzero()[:, 0]
+        prompts = prompt[chosen]
+        scale = alphas[chosen].to(device, torch.float32)[:, :, None, None]
+        start, way = path.start[number, prompts], path.way[number, prompts]
+        values = (start[:, None] + scale * way[:, None]).flatten(0, 1)
+        experiments[number] = Rows(prompts.repeat_interleave(steps).to(device), values)
+    path.points.index_put_((prompt, layer), torch.full_like(prompt, steps), accumulate=True)
+    found = path.replay.probe(experiments, memory=path.memory)
+    chance = torch.cat([found[number].probability for number in experiments])
+    gradient = torch.cat([answers.gradient for answers in found.values() if answers.gradient is not None])
+    return _Seen(chance.view(len(layer), steps), gradient.view(len(layer), steps, *gradient.shape[1:]))

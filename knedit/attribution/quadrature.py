@@ -1,7 +1,7 @@
 """Rules for the integral over the path from the baseline (0) to the activation (1): nodes and weights.
 
 `left` is the sum of Dai et al.'s published code, `right` the one of their paper (equation 5); `midpoint` and `gauss`
-(Gauss–Legendre) are the textbook rules. Knows nothing of networks.
+(Gauss–Legendre) are the textbook rules, `lobatto` (Gauss–Lobatto) the one with both ends. Knows nothing of networks.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,6 +37,15 @@ def gauss(steps: int) -> Nodes:
     """Return the m-point Gauss–Legendre rule on [0, 1], exact for polynomials up to degree 2m − 1."""
     points, weights = np.polynomial.legendre.leggauss(steps)
     return Nodes(tuple((points + 1).tolist()[k] / 2 for k in range(steps)), tuple((weights / 2).tolist()))
+
+
+def lobatto(steps: int) -> Nodes:
+    """Return the m-point Gauss–Lobatto rule on [0, 1], m ≥ 3: both ends are points, exact up to degree 2m − 3."""
+    assert steps >= 3, "two points are the trapezium, one has no ends"
+    legendre = np.polynomial.legendre.Legendre.basis(steps - 1)
+    points = np.concatenate([[-1.0], np.sort(legendre.deriv().roots().real), [1.0]])
+    weights = 2 / (steps * (steps - 1) * legendre(points) ** 2)
+    return Nodes(tuple(((points + 1) / 2).tolist()), tuple((weights / 2).tolist()))
 
 
 RULES: Mapping[str, Callable[[int], Nodes]] = {"left": left, "right": right, "midpoint": midpoint, "gauss": gauss}

@@ -135,7 +135,7 @@ def attribute_block(model: Model, block: Block, *, memory: int) -> Found:
     """
     usable = [one for one in block.asked if one.query is not None]
     queries = [one.query for one in usable if one.query is not None]
-    found = attribute_queries(model, queries, block.method, memory=memory)
+    found = attribute_queries(model, queries, block.method, memory=memory, batch=max(1, len(queries)))
     attributions = {
         one.prompt_id: PromptAttribution(block.run_id, one.prompt_id, 0.0, None, 0.0, "unusable", one.reason)
         for one in block.asked
@@ -150,18 +150,18 @@ def attribute_block(model: Model, block: Block, *, memory: int) -> Found:
 
 def _encode(model: Model, fact: Fact, prompt: Prompt, position: str) -> Asked:
     try:
-        if position == "answer":
-            return Asked(prompt.id, fact.subject, encode_prompt(model, prompt))
         query = encode_prompt(model, prompt, where=position, subject=fact.subject)
-        return Asked(prompt.id, fact.subject, query)
     except ModelError as error:
         return Asked(prompt.id, fact.subject, None, str(error))
+    return Asked(prompt.id, fact.subject, query)
 
 
 def _shape(model: Model, one: Asked) -> tuple[int, ...]:
-    """Return what the engine groups by: a causal model's prompts go together whatever their length."""
+    """Return what the engine replays together: a causal model's prompts need not be of one length."""
     assert one.query is not None
-    return len(one.query.answers), len(one.query.tokens) if model.masked else 0
+    neurons = one.query.neurons or one.query.positions[:1]
+    tail = len(one.query.tokens) if model.masked else one.query.positions[0] - min(neurons)
+    return len(one.query.answers), len(neurons), tail
 
 
 def _check_finite(model: Model, one: Asked, attribution: Attribution) -> None:

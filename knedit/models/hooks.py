@@ -5,6 +5,7 @@ Knows nothing of families: it is handed modules.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,6 +61,21 @@ def changed_inputs(modules: Sequence[nn.Module], change: Callable[[int, Tensor],
         for place, module in enumerate(modules):
             hooks.callback(module.register_forward_pre_hook(changer(place)).remove)
         yield
+
+
+@contextmanager
+def lent_forward(module: nn.Module, part: Callable[..., Any]) -> Iterator[None]:
+    """Let `part(original, *args, **kwargs)` answer a module's calls while the body runs; `original` is its forward."""
+    own = module.__dict__.get("forward")
+    original = module.forward
+    module.__dict__["forward"] = partial(part, original)
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = own
 
 
 def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -5,7 +5,7 @@ its value vector is the matching slice of the down projection's weight. Knows no
 """
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from knedit.errors import ModelError
@@ -17,6 +17,11 @@ class Family:
 
     `neuron_axis` is the axis of the stored down-projection weight that counts neurons: 1 for `nn.Linear` [D, F],
     0 for GPT-2's `Conv1D` [F, D]. `head` lists the modules that lead from a block's output to the logits.
+
+    What replay may skip, as paths inside the block: `attention`, the whole attention sub-layer; `ffn`, a module that
+    gives just what the down projection gives, or `neurons`, one that gives just the down projection's input; `qkv`, the
+    matrices that make queries, keys and values of each token by itself. `answer_row`: the block takes BERT's cache of
+    keys and values, so that it can be called with one token.
     """
 
     name: str
@@ -28,10 +33,26 @@ class Family:
     neuron_axis: int = 1
     layers_key: str = "num_hidden_layers"
     width_key: str = "intermediate_size"
+    attention: str | None = None
+    ffn: str | None = None
+    neurons: str | None = None
+    qkv: tuple[str, ...] = ()
+    answer_row: bool = False
 
 
-_BERT = Family("bert", True, "bert.encoder.layer", "output.dense", ("cls",), "bert.")
-_ROBERTA = Family("roberta", True, "roberta.encoder.layer", "output.dense", ("lm_head",), "roberta.")
+_BERT = Family(
+    "bert",
+    True,
+    "bert.encoder.layer",
+    "output.dense",
+    ("cls",),
+    "bert.",
+    attention="attention",
+    neurons="intermediate",
+    qkv=("attention.self.query", "attention.self.key", "attention.self.value"),
+    answer_row=True,
+)
+_ROBERTA = replace(_BERT, name="roberta", blocks="roberta.encoder.layer", head=("lm_head",), prefix="roberta.")
 _GPT2 = Family(
     "gpt2",
     False,
@@ -42,8 +63,19 @@ _GPT2 = Family(
     neuron_axis=0,
     layers_key="n_layer",
     width_key="n_inner",
+    attention="attn",
+    ffn="mlp",
 )
-_LLAMA = Family("llama", False, "model.layers", "mlp.down_proj", ("model.norm", "lm_head"), "model.")
+_LLAMA = Family(
+    "llama",
+    False,
+    "model.layers",
+    "mlp.down_proj",
+    ("model.norm", "lm_head"),
+    "model.",
+    attention="self_attn",
+    ffn="mlp",
+)
 
 FAMILIES: Mapping[str, Family] = {
     "bert": _BERT,

@@ -5,10 +5,11 @@ of several tokens is teacher-forced. Knows no network, only the tokenizer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from knedit.errors import ModelError
 from knedit.models.model import Model
+from knedit.models.positions import named_positions
 from knedit.records import BLANK, Prompt
 
 _CLOSING = " .!?…\"'”’»)"
@@ -17,7 +18,10 @@ _LEAD = "a"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Tokens to read, answer tokens to say, and the position whose output predicts each of them."""
+    """Tokens to read, answer tokens to say, and the position whose output predicts each of them.
+
+    `neurons` are the positions whose neurons are attributed, together; None: those that predict the answer.
+    """
 
     tokens: tuple[int, ...]
     answers: tuple[int, ...]
@@ -38,16 +42,25 @@ def usable(model: Model, prompt: Prompt) -> bool:
     return model.masked or ends_in_answer(prompt.text)
 
 
-def encode_prompt(model: Model, prompt: Prompt) -> Query:
-    """Return the query of a catalogued prompt; raise ModelError if the model cannot read it or say its answer."""
+def encode_prompt(model: Model, prompt: Prompt, *, where: str = "answer", subject: str | None = None) -> Query:
+    """Return the query of a catalogued prompt.
+
+    `where` names the tokens whose neurons are meant (see `named_positions`), for some of which the fact's subject must
+    be given. Raises ModelError if the model cannot read the prompt or say its answer, or has no such tokens.
+    """
     assert usable(model, prompt)
     assert prompt.answer is not None
     before, _, after = prompt.text.partition(BLANK)
-    if not model.masked:
-        return _encode_causal(model, before.rstrip(), prompt.answer, joint=" " if before[-1:].isspace() else "")
-    mask = _mask_token(model)
-    answers = _answer_tokens(model, prompt.answer, spaced=before[-1:].isspace())
-    return _encode_masked(model, before + mask * len(answers) + after, answers)
+    if model.masked:
+        mask = _mask_token(model)
+        answers = _answer_tokens(model, prompt.answer, spaced=before[-1:].isspace())
+        read = before + mask * len(answers) + after
+        query = _encode_masked(model, read, answers)
+    else:
+        read = before.rstrip()
+        query = _encode_causal(model, read, prompt.answer, joint=" " if before[-1:].isspace() else "")
+    neurons = named_positions(model, read, where, subject=subject, answer=query.positions[0])
+    return replace(query, neurons=neurons)
 
 
 def encode_text(model: Model, text: str, answer: str) -> Query:

@@ -5,27 +5,30 @@ layer upward, in one growing batch over all layers, and in a causal model only t
 against the recorded keys and values of the prefix. Knows no attribution: it gives probabilities and their gradients.
 Source: the gradients are those of Dai et al. (ACL 2022, section 3.2); the replay is knedit's own.
 
-Shapes: B prompts of one length, T tokens, Q replayed tokens, R rows (experiments), L layers, F neurons, D hidden.
+Shapes: B prompts, T tokens, Q replayed tokens, P changed tokens, R rows (experiments), L layers, F neurons, D hidden.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import Cache, DynamicCache
+from torch import Tensor
 
-from knedit.models.hooks import changed_inputs, first_input, frozen
+from knedit.errors import ModelError
+from knedit.models.hooks import frozen
 from knedit.models.model import Model
+from knedit.models.recording import Recording, forget_graph, record, take
+from knedit.models.shortcuts import Place, Shortcuts
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_MEMORY = 2 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Experiments on one layer: `values` [R, F] take the neurons' place in the prompts numbered by `prompts` [R]."""
+    """Experiments on one layer: `values` [R, P, F] take the neurons' place in the prompts numbered by `prompts` [R]."""
 
     prompts: Tensor
     values: Tensor
@@ -33,47 +36,21 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What experiments gave: the answer's `probability` [R] and its gradient by the neurons' values [R, F], float32."""
+    """What experiments gave: the answer's `probability` [R] and its gradient by the values [R, P, F], float32."""
 
     probability: Tensor
     gradient: Tensor | None
-
-
-@dataclass(slots=True)
-class _Call:
-    """One block's call as the network made it: hidden states [B, Q, D], the other arguments, keys and values before."""
-
-    hidden: Tensor
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    prefix: tuple[Tensor, Tensor] | None = None
-
-
-class _Prefix(DynamicCache):
-    """A cache that puts the recorded prefix of each row's prompt before the row's own keys and values."""
-
-    def __init__(self, keys: Tensor, values: Tensor, prompts: Tensor) -> None:
-        super().__init__()
-        self._recorded = keys, values
-        self._prompts = prompts
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        keys, values = (_spread(recorded, self._prompts) for recorded in self._recorded)
-        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        del layer_idx
-        return int(self._recorded[0].shape[-2])
 
 
 class Replay:
     """The base pass of B prompts, and experiments on it.
 
     `tokens` [B, T]; where a causal model's prompts differ in length they stand at the right, and `mask` [B, T] is 0
-    on what fills the left, which the network then never looks at. `position` is the token at which neurons are
-    changed, `answer_position` (≥ `position` in a causal model) the token whose output must predict `answers` [B].
-    After construction `activations` [L, B, F] holds the neurons' own values at `position`, and `probability` [B] the
-    answers' probabilities, both in float32.
+    on what fills the left, which the network then never looks at. `positions` [B, P] are the tokens at which neurons
+    are changed, together; `answer_positions` [B] (in a causal model none before the prompt's positions) the tokens
+    whose output must predict `answers` [B]. After construction `activations` [L, B, P, F] holds the neurons' own
+    values at the positions and `probability` [B] the answers' probabilities; with `gradients`, `base_gradients`
+    [L, B, P, F] those of the probability by the activations. All in float32.
     """
 
     def __init__(
@@ -81,39 +58,87 @@ class Replay:
         model: Model,
         tokens: Tensor,
         *,
-        position: int,
-        answer_position: int,
+        positions: Tensor,
+        answer_positions: Tensor,
         answers: Tensor,
         mask: Tensor | None = None,
+        gradients: bool = False,
     ) -> None:
         self.model = model
         self.answers = answers
-        causal = not model.masked
-        if causal:
-            assert position <= answer_position, "a causal model's answer does not look at later tokens"
-            tokens = tokens[:, : answer_position + 1]
-        self._start = position if causal else 0
-        self._position = position - self._start
-        self._answer_position = answer_position - self._start
-        with torch.no_grad(), frozen(model.net):
-            self._calls, inputs, logits = _record(model, tokens, mask, self._start)
-            self.activations = torch.stack([x[:, self._position] for x in inputs]).float()
-            self.probability = _probability(logits[:, self._answer_position], answers)
+        start = 0
+        if not model.masked:
+            assert bool((positions.amax(1) <= answer_positions).all()), "an answer does not look at later tokens"
+            tokens = tokens[:, : int(answer_positions.max()) + 1]
+            mask = None if mask is None else mask[:, : tokens.shape[1]]
+            start = int(positions.min())
+        self._shortcuts = Shortcuts(model)
+        self._positions = positions - start
+        self._answer_positions = answer_positions - start
+        with frozen(model.net):
+            self._recording = record(model, tokens, mask=mask, start=start, gradients=gradients)
+            self._see(gradients=gradients)
 
     def probe(
         self, experiments: Mapping[int, Rows], *, gradients: bool = True, memory: int = DEFAULT_MEMORY
     ) -> dict[int, Answers]:
         """Return what each layer's experiments give, rows in the order given.
 
-        All layers share one walk up the blocks, cut into as many walks as `memory` bytes ask for. Raises no error of
-        its own; the network is left as it was.
+        All layers share one walk up the blocks, cut into as many walks as `memory` bytes ask for; a walk for which the
+        machine has no memory left is cut in halves, with a warning. Raises ModelError if one row is too many.
         """
         found: dict[int, list[Answers]] = {layer: [] for layer in experiments}
-        with torch.set_grad_enabled(gradients), frozen(self.model.net):
-            for chunk in self._chunks(experiments, memory):
-                for layer, answers in self._walk(chunk, gradients=gradients).items():
-                    found[layer].append(answers)
+        with torch.set_grad_enabled(gradients), frozen(self.model.net), self._shortcuts.lent():
+            waiting = list(self._chunks(experiments, memory))
+            while waiting:
+                chunk = waiting.pop(0)
+                try:
+                    answers = self._walk(chunk, gradients=gradients)
+                except (torch.OutOfMemoryError, RuntimeError) as error:
+                    if not _out_of_memory(error):
+                        raise
+                    answers = None
+                if answers is None:
+                    waiting[:0] = self._halves(chunk)
+                    continue
+                for layer, answer in answers.items():
+                    found[layer].append(answer)
         return {layer: _join(parts) for layer, parts in found.items()}
+
+    def lens(self, layer: int, rows: Rows, *, memory: int = DEFAULT_MEMORY) -> Tensor:
+        """Return the log-probability [R] of the answers that the head reads from one layer's own output.
+
+        The layer's neurons take the rows' values at the positions; the last of these is read. No later layer runs.
+        """
+        width = rows.values.shape[1] * (self.model.layout.ffn_width + 6 * self._hidden_width)
+        fit = max(1, memory // (4 * (width + 3 * self.model.net.config.vocab_size)))
+        parts = []
+        with torch.no_grad(), frozen(self.model.net), self._shortcuts.lent():
+            for first in range(0, len(rows.prompts), fit):
+                prompts = rows.prompts[first : first + fit]
+                joined = self._joined(layer, prompts, rows.values[first : first + fit])
+                parts.append(_log_probability(self.model.logits(joined[:, -1]), self.answers[prompts]))
+        return torch.cat(parts)
+
+    @property
+    def _hidden_width(self) -> int:
+        return int(self._recording.outputs[0].shape[-1])
+
+    def _see(self, *, gradients: bool) -> None:
+        """Read activations, probability and gradients off the base pass; then let its graph go."""
+        recording: Recording = self._recording
+        everyone = Place(torch.arange(len(self.answers)), self._positions)
+        with torch.set_grad_enabled(gradients):
+            answer = Place(everyone.prompts, self._answer_positions[:, None]).pick(recording.outputs[-1])
+            probability = _probability(self.model.logits(answer[:, 0]), self.answers)
+        self.base_gradients: Tensor | None = None
+        if gradients:
+            found = torch.autograd.grad(probability.sum(), recording.neurons)
+            self.base_gradients = torch.stack([everyone.pick(grad).float() for grad in found])
+        forget_graph(recording)
+        self.probability = probability.detach()
+        self.activations = torch.stack([everyone.pick(seen).float() for seen in recording.neurons])
+        recording.neurons = []
 
     def _chunks(self, experiments: Mapping[int, Rows], memory: int) -> Iterator[dict[int, Rows]]:
         """Deal the experiments out, lower layers first, so that no chunk needs more than `memory` bytes."""
@@ -136,21 +161,44 @@ class Replay:
             yield chunk
 
     def _row_bytes(self, layer: int) -> int:
-        """Estimate what one experiment on a layer keeps for the backward pass: activations, prefix copies, logits."""
-        call = self._calls[layer]
-        hidden = call.hidden.shape[-2] * call.hidden.shape[-1]
-        width = call.hidden.shape[-2] * self.model.layout.ffn_width
-        prefix = 2 * call.prefix[0][0].numel() if call.prefix else 0
-        vocabulary = 3 * self.model.net.config.vocab_size
-        blocks = self.model.layout.n_layers - layer
-        return int(call.hidden.element_size() * (blocks * (14 * hidden + 4 * width + 2 * prefix) + vocabulary))
+        """Estimate the bytes that one experiment on a layer holds at most.
+
+        They are: what each block above keeps for the backward pass,
+        what one block and the head need for a moment, and the row's values and gradients.
+        """
+        call = self._recording.calls[layer]
+        tokens, width = call.hidden.shape[-2], self.model.layout.ffn_width
+        hidden = tokens * self._hidden_width
+        seen = 2 * call.prefix[0][0].numel() if call.prefix else 0
+        kept = (self.model.layout.n_layers - 1 - layer) * (6 * hidden + 4 * tokens * width + seen)
+        brief = 4 * hidden + 4 * tokens * width + 2 * seen
+        own = 4 * self._positions.shape[1] * width + 3 * self.model.net.config.vocab_size
+        return int(call.hidden.element_size() * (kept + brief) + 4 * own)
+
+    def _halves(self, chunk: dict[int, Rows]) -> list[dict[int, Rows]]:
+        """Cut a chunk for which the memory did not do; raise ModelError if it is a single row."""
+        rows = sum(len(part.prompts) for part in chunk.values())
+        if rows == 1:
+            raise ModelError(
+                "the memory does not do for a single row",
+                f"layer {next(iter(chunk))}, {self._recording.calls[0].hidden.shape[1]} tokens",
+                "Free memory, shorten the prompt, or use a lower precision (--dtype bfloat16).",
+            )
+        logger.warning("Out of memory with %d rows at once; going on with half as many (see --memory).", rows)
+        halves: list[dict[int, Rows]] = [{}, {}]
+        room = rows // 2
+        for layer, part in chunk.items():
+            cut = min(room, len(part.prompts))
+            room -= cut
+            for half, piece in zip(halves, (slice(0, cut), slice(cut, None)), strict=True):
+                if len(part.prompts[piece]):
+                    half[layer] = Rows(part.prompts[piece], part.values[piece])
+        return halves
 
     def _walk(self, chunk: Mapping[int, Rows], *, gradients: bool) -> dict[int, Answers]:
         """Walk up the blocks once: the rows of lower layers pass through, each layer's own rows join."""
-        leaves = {layer: rows.values.to(self._calls[0].hidden.dtype).detach() for layer, rows in chunk.items()}
-        if gradients:
-            for leaf in leaves.values():
-                leaf.requires_grad_()
+        dtype = self._recording.outputs[0].dtype
+        leaves = {layer: rows.values.to(dtype).detach().requires_grad_(gradients) for layer, rows in chunk.items()}
         prompts, hidden = self._climb(chunk, leaves)
         probability = _probability(self.model.logits(hidden), self.answers[prompts])
         grads: Sequence[Tensor | None] = [None] * len(leaves)
@@ -164,102 +212,48 @@ class Replay:
         }
 
     def _climb(self, chunk: Mapping[int, Rows], leaves: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the rows' prompts [R] and what the last block puts out at the answer's position, [R, D]."""
-        first = min(chunk)
-        prompts = torch.empty(0, dtype=torch.long, device=self.model.device)
-        hidden = self._calls[first].hidden[:0]
+        """Return the rows' prompts [R] and what the last block puts out at the answers' positions, [R, D]."""
+        last = self.model.layout.n_layers - 1
+        prompts = self.answers.new_empty(0)
+        hidden = self._recording.calls[0].hidden[:0]
+        fresh: Place | None = None
+        for layer in range(min(chunk), last + 1):
+            if len(prompts):
+                answers = self._answer_positions[prompts] if layer == last else None
+                call = self._recording.calls[layer]
+                hidden = self._shortcuts.rise(layer, call, hidden, prompts, fresh=fresh, answers=answers)
+            fresh = None
+            if layer in chunk:
+                fresh, joined = self._entering(layer, chunk[layer], leaves[layer], last=layer == last)
+                hidden = torch.cat([hidden, joined]) if len(prompts) else joined
+                prompts = torch.cat([prompts, fresh.prompts])
+        return prompts, hidden[:, 0]
 
-        def plant(place: int, x: Tensor) -> Tensor:
-            leaf = leaves.get(first + place)
-            if leaf is None:
-                return x
-            old = len(x) - len(leaf)
-            if x.shape[1] == 1:
-                return torch.cat([x[:old], leaf[:, None]])
-            x = x.clone()
-            x[old:, self._position] = leaf
-            return x
+    def _entering(self, layer: int, rows: Rows, values: Tensor, *, last: bool) -> tuple[Place, Tensor]:
+        """Return a layer's own rows and what it puts out for them: [R, Q, D], or at the answers alone [R, 1, D]."""
+        place = Place(rows.prompts, self._positions[rows.prompts])
+        output = take(self._recording.outputs[layer], rows.prompts)
+        hidden = place.put(output, self._joined(layer, rows.prompts, values))
+        if last:
+            hidden = Place(rows.prompts, self._answer_positions[rows.prompts][:, None]).pick(hidden)
+        return place, hidden
 
-        with changed_inputs(self.model.downs[first:], plant):
-            for layer in range(first, len(self._calls)):
-                call = self._calls[layer]
-                if layer in chunk:
-                    prompts = torch.cat([prompts, chunk[layer].prompts])
-                    hidden = torch.cat([hidden, call.hidden[chunk[layer].prompts]])
-                hidden = _call_block(self.model.blocks[layer], call, hidden, prompts)
-        return prompts, hidden[:, self._answer_position]
-
-
-def _record(model: Model, tokens: Tensor, mask: Tensor | None, start: int) -> tuple[list[_Call], list[Tensor], Tensor]:
-    """Run the network as it runs itself; return its calls, the down projections' inputs, and the logits [B, Q, V]."""
-    arguments: dict[str, Any] = {}
-    cache = None
-    if not model.masked:
-        cache = DynamicCache()
-        if start:
-            model.net(tokens[:, :start], **_causal_arguments(cache, mask, slice(0, start)))
-        arguments = _causal_arguments(cache, mask, slice(start, tokens.shape[1]))
-    else:
-        assert mask is None, "a masked model's prompts are of one length"
-    calls: list[_Call] = []
-    inputs: list[Tensor] = []
-
-    def note_call(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden = first_input(args, kwargs)
-        rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-        calls.append(_Call(hidden, args[1:] if args else (), rest))
-
-    def note_input(_: nn.Module, args: tuple[Any, ...]) -> None:
-        inputs.append(args[0])
-
-    with ExitStack() as hooks:
-        for block, down in zip(model.blocks, model.downs, strict=True):
-            hooks.callback(block.register_forward_pre_hook(note_call, with_kwargs=True).remove)
-            hooks.callback(down.register_forward_pre_hook(note_input).remove)
-        logits = model.net(tokens[:, start:], **arguments).logits
-    if cache is not None:
-        recorded: Sequence[Any] = cache.layers
-        for call, layer in zip(calls, recorded, strict=True):
-            call.prefix = layer.keys[..., :start, :], layer.values[..., :start, :]
-    return calls, inputs, logits
+    def _joined(self, layer: int, prompts: Tensor, values: Tensor) -> Tensor:
+        place = Place(prompts, self._positions[prompts])
+        return self._shortcuts.join(layer, self._recording.calls[layer], place, values)
 
 
-def _causal_arguments(cache: Cache, mask: Tensor | None, part: slice) -> dict[str, Any]:
-    """Return what the network must be told beside some of its tokens: earlier keys and values, what to look at."""
-    arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
-    if mask is not None:
-        places = (mask.cumsum(-1) - 1).clamp(min=0)
-        arguments |= {"attention_mask": mask[:, : part.stop], "position_ids": places[:, part]}
-    return arguments
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _call_block(block: nn.Module, call: _Call, hidden: Tensor, prompts: Tensor) -> Tensor:
-    """Call a block as the network called it, with other rows of hidden states [R, Q, D]."""
-    batch = len(call.hidden)
-
-    def fit(value: Any) -> Any:
-        if isinstance(value, Cache):
-            assert call.prefix is not None
-            return _Prefix(*call.prefix, prompts)
-        if isinstance(value, Tensor):
-            return value[prompts] if batch > 1 and value.ndim > 1 and len(value) == batch else value
-        if isinstance(value, tuple):
-            return tuple(fit(part) for part in value)
-        return value
-
-    output = block(hidden, *fit(call.args), **{name: fit(value) for name, value in call.kwargs.items()})
-    found = output[0] if isinstance(output, tuple) else output
-    assert isinstance(found, Tensor)
-    return found
-
-
-def _spread(recorded: Tensor, prompts: Tensor) -> Tensor:
-    return recorded.expand(len(prompts), *recorded.shape[1:]) if len(recorded) == 1 else recorded[prompts]
+def _log_probability(logits: Tensor, answers: Tensor) -> Tensor:
+    """Return the log of the softmax probability of each row's answer token: [R, V], [R] → [R], in float32."""
+    return logits.float().log_softmax(-1).gather(-1, answers[:, None])[:, 0]
 
 
 def _probability(logits: Tensor, answers: Tensor) -> Tensor:
-    """Return the softmax probability of each row's answer token: [R, V], [R] → [R], in float32."""
-    return logits.float().log_softmax(-1).gather(-1, answers[:, None])[:, 0].exp()
+    return _log_probability(logits, answers).exp()
 
 
 def _join(parts: Sequence[Answers]) -> Answers:

@@ -1,5 +1,7 @@
 """The engine against the literal loop of tests/reference, for every family, position and answer length."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -56,7 +58,7 @@ def relative(found: torch.Tensor, true: torch.Tensor) -> float:
 @pytest.mark.parametrize("name", TINY)
 def test_every_rule_equals_the_literal_loop(name: str, rule: str) -> None:
     model = tiny(name)
-    found = attribute_prompt(model, *sentence(name, 1, "middle"), rule=rule, steps=5)
+    found = attribute_prompt(model, *sentence(name, 1, "middle"), method=Method(rule=rule, steps=5))
     scores, rise = slow_sum(model, found.query, position=None, rule=rule, steps=5)
     assert found.scores.dtype == torch.float32
     assert found.scores.shape == (model.layout.n_layers, model.layout.ffn_width)
@@ -73,7 +75,7 @@ def test_any_position_and_answer_length_equal_the_literal_loop(name: str, where:
     model = tiny(name)
     text, answer = sentence(name, answers, where)
     position = None if name in MASKED else {"first": 0, "middle": 3, "last": None}[where]
-    found = attribute_prompt(model, text, answer, rule="right", steps=4, position=position)
+    found = attribute_prompt(model, text, answer, method=Method(rule="right", steps=4), position=position)
     scores, _ = slow_sum(model, found.query, position=position, rule="right", steps=4)
     assert len(found.query.answers) == answers
     for layer in range(model.layout.n_layers):
@@ -83,7 +85,7 @@ def test_any_position_and_answer_length_equal_the_literal_loop(name: str, where:
 @pytest.mark.parametrize("name", TINY)
 def test_a_masked_models_neurons_may_be_changed_far_from_the_mask(name: str) -> None:
     model = tiny(name)
-    found = attribute_prompt(model, *sentence(name, 1, "last"), rule="midpoint", steps=4, position=1)
+    found = attribute_prompt(model, *sentence(name, 1, "last"), method=Method(rule="midpoint", steps=4), position=1)
     scores, _ = slow_sum(model, found.query, position=1, rule="midpoint", steps=4)
     for layer in range(model.layout.n_layers - 1):
         assert relative(found.scores[layer], scores[layer]) < 1e-4
@@ -93,7 +95,7 @@ def test_a_masked_models_neurons_may_be_changed_far_from_the_mask(name: str) -> 
 @pytest.mark.parametrize("name", TINY)
 def test_adaptive_is_complete_and_near_the_exact_integral(name: str) -> None:
     model = tiny(name)
-    found = attribute_prompt(model, *sentence(name, 1, "last"), tolerance=0.002)
+    found = attribute_prompt(model, *sentence(name, 1, "last"), method=Method(tolerance=0.002))
     scores, rise = slow_sum(model, found.query, position=None, rule="gauss", steps=64)
     assert found.relative_error < 0.01
     torch.testing.assert_close(found.scores.sum(-1), rise, rtol=0, atol=0.01 * float(rise.abs().max()))
@@ -128,7 +130,7 @@ def test_the_network_is_bit_identical_afterwards_also_when_the_body_raises(name:
     model.net.get_input_embeddings().weight.requires_grad_(False)
     before = {key: tensor.clone() for key, tensor in model.net.state_dict().items()}
     asked = [parameter.requires_grad for parameter in model.net.parameters()]
-    attribute_prompt(model, *sentence(name, 1, "last"), rule="left", steps=2)
+    attribute_prompt(model, *sentence(name, 1, "last"), method=Method(rule="left", steps=2))
     with pytest.raises(KneditError):
         attribute_prompt(model, *sentence(name, 1, "last"), position=99)
     assert model.net.training
@@ -141,10 +143,12 @@ def test_a_planted_neuron_comes_first() -> None:
     """A value vector that holds the answer's output embedding, on a neuron that is active, outscores all others."""
     model = tiny("llama")
     text, answer = sentence("llama", 1, "last")
-    query = attribute_prompt(model, text, answer, rule="left", steps=1).query
+    query = attribute_prompt(model, text, answer, method=Method(rule="left", steps=1)).query
     tokens, said = torch.tensor([query.tokens]), torch.tensor(query.answers)
     here = query.positions[0]
-    activation = Replay(model, tokens, position=here, answer_position=here, answers=said).activations[-1, 0]
+    at = torch.tensor([here])
+    replay = Replay(model, tokens, positions=at[:, None], answer_positions=at, answers=said)
+    activation = replay.activations[-1, 0, 0]
     planted = int(activation.abs().argsort()[-4])
     with torch.no_grad():
         weight = model.downs[-1].get_parameter("weight")
@@ -155,14 +159,20 @@ def test_a_planted_neuron_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "words"),
+    ("choice", "words"),
     [
         ({"rule": "simpson"}, "no rule"),
-        ({"steps": 0}, "steps"),
+        ({"rule": "gauss", "steps": 0}, "steps"),
+        ({"steps": 2}, "between 3"),
         ({"tolerance": 2.0}, "tolerance"),
-        ({"position": 8}, "position 8"),
     ],
 )
-def test_impossible_wishes_get_one_clear_error(method: dict[str, object], words: str) -> None:
+def test_impossible_methods_get_one_clear_error(choice: dict[str, Any], words: str) -> None:
     with pytest.raises(KneditError, match=words):
-        attribute_prompt(tiny("gpt2"), *sentence("gpt2", 1, "last"), **method)  # type: ignore[arg-type]
+        Method(**choice)
+
+
+@pytest.mark.parametrize("position", [8, -9])
+def test_a_position_outside_the_prompt_gets_one_clear_error(position: int) -> None:
+    with pytest.raises(KneditError, match=f"position {position}"):
+        attribute_prompt(tiny("gpt2"), *sentence("gpt2", 1, "last"), position=position)

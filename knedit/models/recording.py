@@ -1,0 +1,196 @@
+"""One base pass, recorded: every block's call as the network made it, so that it can be made again with other rows.
+
+That makes replay independent of the architecture: a block is called again exactly as the network called it. Knows no
+experiments.
+
+Shapes: B prompts, T tokens, Q recorded tokens (from `start` on), D hidden, F neurons.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache
+
+from knedit.models.hooks import first_input
+from knedit.models.model import Model
+
+
+@dataclass(slots=True)
+class Call:
+    """One block's call: hidden states [B, Q, D], the other arguments, the keys and values of the tokens before.
+
+    `attention` is what the attention sub-layer returned, `projected` what its query, key and value matrices gave.
+    """
+
+    hidden: Tensor
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    prefix: tuple[Tensor, Tensor] | None = None
+    attention: Any = None
+    projected: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Recording:
+    """The calls of all blocks, what each down projection took [B, Q, F], and each block's output [B, Q, D]."""
+
+    calls: list[Call] = field(default_factory=list)
+    neurons: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+
+
+class Prefix(DynamicCache):
+    """A cache that puts the recorded prefix of each row's prompt before the row's own keys and values."""
+
+    def __init__(self, keys: Tensor, values: Tensor, prompts: Tensor) -> None:
+        super().__init__()
+        self._recorded = keys, values
+        self._prompts = prompts
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        keys, values = (take(recorded, self._prompts) for recorded in self._recorded)
+        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        del layer_idx
+        return int(self._recorded[0].shape[-2])
+
+
+def record(model: Model, tokens: Tensor, *, mask: Tensor | None, start: int, gradients: bool) -> Recording:
+    """Run the network's blocks as it runs them itself; with `gradients`, keep the graph from the first block on."""
+    arguments: dict[str, Any] = {}
+    cache = None
+    if not model.masked:
+        cache = DynamicCache()
+        if start:
+            with torch.no_grad():
+                model.net.base_model(tokens[:, :start], **_causal_arguments(cache, mask, slice(0, start)))
+        arguments = _causal_arguments(cache, mask, slice(start, tokens.shape[1]))
+    else:
+        assert mask is None, "a masked model's prompts are of one length"
+    recording = Recording()
+    with torch.set_grad_enabled(gradients), _Notes(recording, gradients=gradients).taken(model):
+        model.net.base_model(tokens[:, start:], **arguments)
+    if cache is not None:
+        layers: Sequence[Any] = cache.layers
+        for call, layer in zip(recording.calls, layers, strict=True):
+            call.prefix = layer.keys[..., :start, :].detach(), layer.values[..., :start, :].detach()
+    return recording
+
+
+def forget_graph(recording: Recording) -> None:
+    """Detach everything recorded, so that the base pass's graph is freed."""
+    for call in recording.calls:
+        call.hidden = call.hidden.detach()
+        call.args, call.kwargs = _detached(call.args), _detached(call.kwargs)
+        call.attention = _detached(call.attention)
+        call.projected = [tensor.detach() for tensor in call.projected]
+    recording.neurons = [tensor.detach() for tensor in recording.neurons]
+    recording.outputs = [tensor.detach() for tensor in recording.outputs]
+
+
+def call_block(block: nn.Module, call: Call, hidden: Tensor, prompts: Tensor, **changed: Any) -> Tensor:
+    """Call a block as the network called it, with other rows of hidden states [R, Q, D] of the prompts [R]."""
+    batch = len(call.hidden)
+
+    def fit(value: Any) -> Any:
+        if isinstance(value, Cache):
+            assert call.prefix is not None
+            return Prefix(*call.prefix, prompts)
+        if isinstance(value, Tensor):
+            return take(value, prompts) if batch > 1 and value.ndim > 1 and len(value) == batch else value
+        if isinstance(value, tuple):
+            return tuple(fit(part) for part in value)
+        return value
+
+    kwargs = {name: fit(value) for name, value in call.kwargs.items()} | changed
+    return first_output(block(hidden, *fit(call.args), **kwargs))
+
+
+def first_output(output: Any) -> Tensor:
+    """Return the hidden states among what a block or a sub-layer returned."""
+    found = output[0] if isinstance(output, tuple) else output
+    assert isinstance(found, Tensor)
+    return found
+
+
+def take(recorded: Tensor, prompts: Tensor) -> Tensor:
+    """Return the recorded rows [B, …] of the prompts [R] as [R, …]; one prompt's row is shared, not copied."""
+    if len(recorded) == 1:
+        return recorded.expand(len(prompts), *recorded.shape[1:])
+    return recorded[prompts.to(recorded.device)]
+
+
+def distinct(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return each module once: some families use one block for several layers."""
+    return list({id(module): module for module in modules}.values())
+
+
+class _Notes:
+    """Hooks that note the calls of blocks and their parts, in the order in which they are made."""
+
+    def __init__(self, recording: Recording, *, gradients: bool) -> None:
+        self._recording = recording
+        self._gradients = gradients
+
+    @contextmanager
+    def taken(self, model: Model) -> Iterator[None]:
+        """Take notes while the body runs."""
+        family = model.layout.family
+        with ExitStack() as hooks:
+            for block in distinct(model.blocks):
+                down = block.get_submodule(family.down)
+                handles = [
+                    block.register_forward_pre_hook(self._call, with_kwargs=True),
+                    block.register_forward_hook(self._output),
+                    down.register_forward_pre_hook(self._neurons),
+                    *(block.get_submodule(path).register_forward_hook(self._projected) for path in family.qkv),
+                ]
+                if family.attention:
+                    handles.append(block.get_submodule(family.attention).register_forward_hook(self._attention))
+                for handle in handles:
+                    hooks.callback(handle.remove)
+            yield
+
+    def _call(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        hidden = first_input(args, kwargs)
+        rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+        if self._gradients and not self._recording.calls:
+            hidden = hidden.detach().requires_grad_()
+        self._recording.calls.append(Call(hidden, args[1:] if args else (), rest))
+        return (hidden, *args[1:]), rest
+
+    def _output(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        self._recording.outputs.append(first_output(output))
+
+    def _neurons(self, _: nn.Module, args: tuple[Any, ...]) -> None:
+        self._recording.neurons.append(args[0])
+
+    def _attention(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        self._recording.calls[-1].attention = output
+
+    def _projected(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+        self._recording.calls[-1].projected.append(output)
+
+
+def _causal_arguments(cache: Cache, mask: Tensor | None, part: slice) -> dict[str, Any]:
+    """Return what the network must be told beside some of its tokens: earlier keys and values, what to look at."""
+    arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
+    if mask is not None:
+        places = (mask.cumsum(-1) - 1).clamp(min=0)
+        arguments |= {"attention_mask": mask[:, : part.stop], "position_ids": places[:, part]}
+    return arguments
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, tuple):
+        return tuple(_detached(part) for part in value)
+    if isinstance(value, dict):
+        return {name: _detached(part) for name, part in value.items()}
+    return value
