@@ -15,7 +15,18 @@ from importlib.metadata import version
 from knedit.attribution.method import Method
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError, ModelError
-from knedit.flows.blocks import Block, Found, Setting, Sounded, Sounding, Work, cut_blocks, do_job, sounding
+from knedit.flows.blocks import (
+    Block,
+    Found,
+    Setting,
+    Sounded,
+    Sounding,
+    Work,
+    check_position,
+    cut_blocks,
+    do_job,
+    sounding,
+)
 from knedit.flows.configuration import run_config
 from knedit.flows.tally import Standing, Tally
 from knedit.flows.workers import Pool, Serial
@@ -83,6 +94,7 @@ def attribute(
     no facts, none can be asked of this model, or an answer has several tokens where one was asked for.
     """
     work, without = _work(catalog, model, wish or Wish())
+    check_position(model, work, position)
     pool = pool or Serial(partial(do_job, model, memory=DEFAULT_MEMORY))
     setting = _settled(Setting(method, position, model.precision), model, work, pool)
     run = _open_run(catalog, checkpoint, run_config(setting, model))

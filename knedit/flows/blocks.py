@@ -111,6 +111,12 @@ def cut_blocks(
                     yield block
 
 
+def check_position(model: Model, work: Work, position: str) -> None:
+    """Raise KneditError where no prompt can have such a position, as its name is none that is known."""
+    fact, prompts = work[0]
+    _encode(model, fact, prompts[0], position)
+
+
 def sounding(model: Model, work: Work, setting: Setting) -> Sounding:
     """Return the question for a method whose sigma is open, over the work's first prompts."""
     prompts = ((fact, prompt) for fact, own in work for prompt in own)
