@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import warnings
@@ -29,11 +30,13 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 TRIES = 3
 STORE_BYTES = 100 * 2**20  # a block's records are small; Ray would take a third of the machine
-LOCAL = {
+KNOCK_SECONDS = 5
+DISCREET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on every system: this is what makes Ray keep to the loopback address
 }
+LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # on every system, this makes Ray keep to the loopback address
 
 Work = Callable[[Job], Result]
 Make = Callable[[str | None], Work[Job, Result]]
@@ -213,7 +216,10 @@ def hired(make: Make[Job, Result], staff: Staff, *, name: Callable[[Job], str] =
 
 @contextmanager
 def _connected(staff: Staff) -> Iterator[Any]:
-    with _environment(LOCAL if staff.address is None else {"RAY_USAGE_STATS_ENABLED": "0"}):
+    if staff.address is not None:
+        _knock(staff.address)
+    alone = staff.address is None or staff.address.startswith(("127.", "localhost:"))
+    with _environment(DISCREET | (LOCAL if alone else {})):
         ray = _imported()
         if ray.is_initialized():
             yield ray
@@ -253,6 +259,19 @@ def _imported() -> Any:
     return ray
 
 
+def _knock(address: str) -> None:
+    """Raise WorkerError where nobody listens at the address: Ray itself would go on asking for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise WorkerError(f"{address!r} is no address of a cluster", "workers", "Write it as HOST:PORT.")
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise WorkerError(
+            f"the Ray cluster cannot be reached: {error}", address, "Check the address; ray status tells it."
+        ) from None
+
+
 def _start(ray: Any, staff: Staff, folder: Path) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -274,7 +293,7 @@ def _start(ray: Any, staff: Staff, folder: Path) -> None:
             raise WorkerError(
                 f"Ray cannot be started or reached: {_first_line(error)}",
                 staff.address or "this machine",
-                "Check the address and that the cluster runs the same versions of Python and ray.",
+                "Check the address, RAY_AUTH_TOKEN, and that the cluster runs the same versions of Python and ray.",
             ) from error
 
 

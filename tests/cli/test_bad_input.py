@@ -217,8 +217,15 @@ def test_one_clear_error(place: Path, command: str, words: tuple[str, ...]) -> N
 
 def test_workers_without_ray(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    for arguments in (("--workers", "2"), ("--ray-address", "127.0.0.1:6379")):
-        assert_refused(knedit("attribute", "base", *arguments), 'pip install "knedit[ray]"')
+    assert_refused(knedit("attribute", "base", "--workers", "2"), 'pip install "knedit[ray]"')
+
+
+def test_an_unreachable_cluster(place: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    assert_refused(knedit("attribute", "base", "--ray-address", address), address, "cannot be reached")
+    assert_refused(knedit("attribute", "base", "--ray-address", "somewhere"), "somewhere", "HOST:PORT")
 
 
 def test_a_device_map_without_accelerate(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
