@@ -33,7 +33,6 @@ STORE_BYTES = 100 * 2**20  # a block's records are small; Ray would take a third
 KNOCK_SECONDS = 5
 DISCREET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # on every system, this makes Ray keep to the loopback address
