@@ -60,7 +60,7 @@ def test_the_wheel_holds_the_package_and_its_migrations_and_nothing_else(wheel: 
 def test_the_wheel_holds_what_no_import_would_miss(wheel: Path) -> None:
     wanted = ["knedit/py.typed", "dist-info/licenses/LICENSE", "dist-info/entry_points.txt"]
     wanted += [f"knedit/migrations/versions/{path.name}" for path in (ROOT / "migrations/versions").glob("*.py")]
-    wanted += [path.relative_to(ROOT).as_posix() for path in (ROOT / "knedit/starter").glob("*.jsonl")]
+    wanted += [path.relative_to(ROOT).as_posix() for path in (ROOT / "knedit/starter").glob("*.[jt]*")]
     held = zipfile.ZipFile(wheel).namelist()
     assert [name for name in wanted if not any(path.endswith(name) for path in held)] == []
 

@@ -4,19 +4,23 @@ Answers of several tokens are teacher-forced: one attribution for each answer to
 added up (each is complete on its own). Knows models and queries; no catalog, no files.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from knedit.attribution.integrated_gradients import Integral, integrate
+from knedit.attribution.base_pass import base_pass, grouped
+from knedit.attribution.baselines import BASELINES, Start
+from knedit.attribution.integrated_gradients import Integral
 from knedit.attribution.method import Method
+from knedit.attribution.methods import WITH_GRADIENTS, score
+from knedit.attribution.sigma import choose_sigma
+from knedit.attribution.smoothing import SMOOTHINGS, sample_seeds
 from knedit.errors import KneditError
 from knedit.models.model import Model
 from knedit.models.prompting import Query, encode_text
-from knedit.models.replay import DEFAULT_MEMORY, Replay
+from knedit.models.replay import DEFAULT_MEMORY
 
 DEFAULT_BATCH = 16
 
@@ -27,8 +31,9 @@ class Attribution:
 
     `scores` [L, F]: Attr of every neuron, summed over the answer's tokens. `probability`: of the whole answer, the
     product over its tokens. `completeness_error` [L] ≥ 0: |Σ_i Attr_i − (P(w) − P(w0))|, summed over tokens.
-    `rise` [L]: P(w) − P(w0), summed over tokens. `token_probabilities`: of each answer token.
-    `points`: gradients taken.
+    `rise` [L]: P(w) − P(w0), summed over tokens. Both are NaN for methods whose scores add up to nothing. With
+    smoothing, scores, errors and rises are means over the networks under noise, the probabilities are without noise.
+    `token_probabilities`: of each answer token. `points`: gradients taken.
     """
 
     scores: Tensor
@@ -41,9 +46,12 @@ class Attribution:
 
     @property
     def relative_error(self) -> float:
-        """The largest completeness error of a layer, as a share of the largest |P(w) − P(w0)|; 0 where all are 0."""
+        """The largest completeness error of a layer, as a share of the largest |P(w) − P(w0)|; 0 where all are 0.
+
+        NaN for a method whose scores do not add up to a probability.
+        """
         largest = float(self.rise.abs().max())
-        return float(self.completeness_error.max()) / largest if largest > 0 else 0.0
+        return 0.0 if largest == 0 else float(self.completeness_error.max()) / largest
 
 
 def attribute_prompt(
@@ -76,65 +84,58 @@ def attribute_queries(
     *,
     memory: int = DEFAULT_MEMORY,
     batch: int = DEFAULT_BATCH,
+    start: Start | None = None,
 ) -> list[Attribution]:
     """Attribute many queries, `batch` at once where they are of one kind; results in the order given.
 
     A causal model's queries go together whatever their length, a masked model's if they are of one length.
+    Where the method is smoothed and has no σ, it is chosen on these queries. `start` is the method's baseline, made by
+    `BASELINES`, for who attributes in many calls; a smoothed method makes it anew under each noise.
     """
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for number, query in enumerate(queries):
-        groups[_kind(model, query)].append(number)
+    if method.smoothing is None:
+        return _attribute(model, queries, method, memory=memory, batch=batch, start=start)
+    sigma = method.sigma or choose_sigma(model, queries, method.smoothing)
+    samples = []
+    for seed in sample_seeds(method.seed, method.samples):
+        with SMOOTHINGS[method.smoothing](model, sigma, seed):
+            samples.append(_attribute(model, queries, method, memory=memory, batch=batch))
+    without = _attribute(model, queries, Method("activation"), memory=memory, batch=batch)
+    return [_averaged(own, under) for own, *under in zip(without, *samples, strict=True)]
+
+
+def _averaged(without: Attribution, under: Sequence[Attribution]) -> Attribution:
+    """Return the mean of attributions under noise; the probabilities are those without any."""
+    return replace(
+        without,
+        scores=torch.stack([sample.scores for sample in under]).mean(0),
+        completeness_error=torch.stack([sample.completeness_error for sample in under]).mean(0),
+        rise=torch.stack([sample.rise for sample in under]).mean(0),
+        points=sum(sample.points for sample in under),
+    )
+
+
+def _attribute(
+    model: Model, queries: Sequence[Query], method: Method, *, memory: int, batch: int, start: Start | None = None
+) -> list[Attribution]:
+    """Attribute queries by the network as it is at the moment, whatever the method says of smoothing."""
+    start = start or BASELINES[method.baseline](model, method.reference)
     found: dict[int, Attribution] = {}
-    for numbers in groups.values():
-        for first in range(0, len(numbers), batch):
-            members = numbers[first : first + batch]
-            together = _attribute_group(model, [queries[n] for n in members], method, memory=memory)
-            found |= dict(zip(members, together, strict=True))
+    for numbers in grouped(model, queries, largest=batch):
+        together = _attribute_group(model, [queries[n] for n in numbers], method, start=start, memory=memory)
+        found |= dict(zip(numbers, together, strict=True))
     return [found[number] for number in range(len(queries))]
 
 
-def _kind(model: Model, query: Query) -> tuple[int, ...]:
-    """Return what queries must have in common to be replayed together."""
-    neurons = query.neurons or query.positions[:1]
-    tail = len(query.tokens) if model.masked else query.positions[0] - min(neurons)
-    return len(query.answers), len(neurons), tail
-
-
-def _attribute_group(model: Model, queries: Sequence[Query], method: Method, *, memory: int) -> list[Attribution]:
+def _attribute_group(
+    model: Model, queries: Sequence[Query], method: Method, *, start: Start, memory: int
+) -> list[Attribution]:
     """Attribute queries with equally many answer tokens, one of these after the other."""
     integrals, probabilities = [], []
     for place in range(len(queries[0].answers)):
-        replay = _replay(model, queries, place)
+        replay = base_pass(model, queries, place, gradients=method.name in WITH_GRADIENTS)
         probabilities.append(replay.probability)
-        integrals.append(
-            integrate(replay, rule=method.rule, steps=method.steps, tolerance=method.tolerance, memory=memory)
-        )
+        integrals.append(score(replay, method, baseline=start(replay, queries, place), memory=memory))
     return _collect(queries, integrals, torch.stack(probabilities))
-
-
-def _replay(model: Model, queries: Sequence[Query], place: int) -> Replay:
-    """Record the base pass for one answer token; a causal model's prompts end where they predict it, at the right."""
-    ends = [query.positions[place] for query in queries]
-    rows = [query.tokens if model.masked else query.tokens[: end + 1] for query, end in zip(queries, ends, strict=True)]
-    length = max(map(len, rows))
-    gaps = [length - len(row) for row in rows]
-    mask = [[0] * gap + [1] * len(row) for gap, row in zip(gaps, rows, strict=True)]
-    changed = [
-        [gap + token for token in query.neurons or (end,)] for gap, query, end in zip(gaps, queries, ends, strict=True)
-    ]
-
-    def tensor(numbers: object) -> Tensor:
-        return torch.tensor(numbers, device=model.device)
-
-    return Replay(
-        model,
-        tensor([(row[0],) * gap + row for gap, row in zip(gaps, rows, strict=True)]),
-        positions=tensor(changed),
-        answer_positions=tensor([gap + end for gap, end in zip(gaps, ends, strict=True)]),
-        answers=tensor([query.answers[place] for query in queries]),
-        mask=tensor(mask) if any(gaps) else None,
-        gradients=True,
-    )
 
 
 def _resolve(position: int, query: Query, model: Model) -> int:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from knedit.attribution.base_pass import base_pass
+from knedit.attribution.base_pass import base_pass, grouped
 from knedit.errors import ModelError
 from knedit.models.model import Model
 from knedit.models.prompting import Query, encode_plain
@@ -21,50 +21,65 @@ from knedit.starter.sentences import sentences
 
 _AT_ONCE = 32
 
-Baseline = Callable[[Replay, Sequence[Query], int, Sequence[str] | None], Tensor]
+# Given a replay, its queries and the number of their answer token, return w0 [L, B, P, F].
+Start = Callable[[Replay, Sequence[Query], int], Tensor]
 
 
-def baseline_of(
-    replay: Replay, queries: Sequence[Query], place: int, *, name: str, reference: Sequence[str] | None = None
-) -> Tensor:
-    """Return w0 [L, B, P, F] of the replay of some queries' answer token number `place`.
+def zero(model: Model, reference: Sequence[str] | None = None) -> Start:
+    """Start from nothing."""
+    del model, reference
 
-    `reference`: the sentences that `mean` averages over, None for those that come with knedit. Raises ModelError where
-    the model has no token to hide a word with, or there is none to hide.
+    def start(replay: Replay, *_: object) -> Tensor:
+        return torch.zeros_like(replay.activations)
+
+    return start
+
+
+def mean(model: Model, reference: Sequence[str] | None = None) -> Start:
+    """Start from each neuron's mean over a text, which is read at once; None for the text that comes with knedit."""
+    found = mean_activation(model, sentences() if reference is None else reference)
+
+    def start(replay: Replay, *_: object) -> Tensor:
+        return found[:, None, None].expand_as(replay.activations)
+
+    return start
+
+
+def mask_token(model: Model, reference: Sequence[str] | None = None) -> Start:
+    """Start from the mean, over the words that the model reads, of the activation when that word is hidden.
+
+    Raises ModelError where the model has no token to hide a word with, or there is none to hide.
     """
-    return BASELINES[name](replay, queries, place, reference)
-
-
-def mean_activation(model: Model, reference: Sequence[str] | None = None) -> Tensor:
-    """Return each neuron's mean over all tokens of the sentences, special tokens left out, [L, F]."""
-    total, count = torch.zeros(()), 0
-    for sentence in sentences() if reference is None else reference:
-        if sentence.strip():
-            query = encode_plain(model, sentence)
-            seen = base_pass(model, [query], 0).activations[:, 0]  # [L, P, F]
-            total, count = total.to(seen.device) + seen.sum(1), count + seen.shape[1]
-    assert count, "a reference text has words"
-    return total / count
-
-
-def _zero(replay: Replay, queries: Sequence[Query], place: int, reference: Sequence[str] | None) -> Tensor:
-    del queries, place, reference
-    return torch.zeros_like(replay.activations)
-
-
-def _mean(replay: Replay, queries: Sequence[Query], place: int, reference: Sequence[str] | None) -> Tensor:
-    del queries, place
-    return mean_activation(replay.model, reference)[:, None, None].expand_as(replay.activations)
-
-
-def _mask_token(replay: Replay, queries: Sequence[Query], place: int, reference: Sequence[str] | None) -> Tensor:
-    """Average, over the words that the model reads, the activation when that word is hidden."""
     del reference
-    hider = _hider(replay.model)
-    return torch.stack([_with_words_hidden(replay.model, query, place, hider) for query in queries], dim=1)
+    hider = _hider(model)
+
+    def start(_: Replay, queries: Sequence[Query], place: int) -> Tensor:
+        return torch.stack([_with_words_hidden(model, query, place, hider) for query in queries], dim=1)
+
+    return start
 
 
-BASELINES: Mapping[str, Baseline] = {"zero": _zero, "mean": _mean, "mask-token": _mask_token}
+BASELINES: Mapping[str, Callable[[Model, Sequence[str] | None], Start]] = {
+    "zero": zero,
+    "mean": mean,
+    "mask-token": mask_token,
+}
+
+
+def mean_activation(model: Model, text: Sequence[str]) -> Tensor:
+    """Return each neuron's mean over all tokens of some sentences but those that `encode_plain` leaves out, [L, F].
+
+    Raises ModelError if no token is left.
+    """
+    read = [encode_plain(model, sentence) for sentence in text if sentence.strip()]
+    queries = [query for query in read if query.neurons]
+    if not queries:
+        raise ModelError("the reference text has too few words for a mean", model.source, "Give it whole sentences.")
+    totals = [
+        base_pass(model, [queries[number] for number in numbers], 0).activations.sum((1, 2))
+        for numbers in grouped(model, queries, largest=_AT_ONCE)
+    ]
+    return torch.stack(totals).sum(0) / sum(len(query.neurons or ()) for query in queries)
 
 
 def _with_words_hidden(model: Model, query: Query, place: int, hider: int) -> Tensor:

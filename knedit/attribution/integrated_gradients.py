@@ -1,8 +1,9 @@
 """Integrated gradients of an answer's probability over one layer's neurons at one position, for all layers.
 
 Attr_i = (w_i − w0_i) · ∫₀¹ ∂P(y | x, w := w0 + α(w − w0)) / ∂w_i dα (Dai et al., ACL 2022, equation 4), the integral by
-a rule of `quadrature`, or adaptively: a small Gauss rule everywhere, and stretches of the path cut only where the
-completeness Σ_i Attr_i = P(w) − P(w0) is missed. Knows no prompts, files or catalog.
+a rule of `quadrature`, or adaptively: a small Gauss–Lobatto rule everywhere, and stretches of the path cut only where
+the completeness Σ_i Attr_i = P(w) − P(w0) is missed. The rule's ends cost nothing: the upper one is the base pass, P is
+wanted at the lower one anyway, and a cut goes through points that are known. Knows no prompts, files or catalog.
 
 Shapes: B prompts, L layers, P positions changed together, F neurons, S points, N stretches.
 """
@@ -13,13 +14,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from knedit.attribution.quadrature import RULES, Nodes, lobatto
+from knedit.attribution.quadrature import RULES, Nodes, lobatto, panels
 from knedit.models.replay import DEFAULT_MEMORY, Replay, Rows
 
 DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "midpoint": 20, "gauss": 6, "adaptive": 5}
 MAX_CUTS = 6
 # What fp32 sums of thousands of terms cannot tell from 0, as a share of the probability.
 _ROUNDING = 2e-6
+# How much larger than the whole path's a panel's error may be.
+_PANEL = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ def integrate(
     """Integrate every layer's path for every prompt of a replay that has its base gradients.
 
     `steps` is the number of points (of each stretch, both ends included, if adaptive: at least 3); `tolerance` bounds
-    the adaptive completeness error of a layer, as a share of the prompt's largest |P(w) − P(w0)|; `baseline`
+    the adaptive completeness error of a layer, as a share of the prompt's largest |P(w) − P(w0)| and of the norm of the
+    layer's scores; `baseline`
     [L, B, P, F] is w0, zero by default. What still misses the tolerance after six cuts is returned with its error.
     """
     assert rule in DEFAULT_STEPS, f"no such rule: {rule}"
@@ -139,20 +143,35 @@ def _integrate_adaptively(path: _Path, rule: str, steps: int, tolerance: float) 
     del rule
     nodes = lobatto(steps)
     stretches, inner, rise = _whole_paths(path, nodes)
-    largest = rise.abs().amax(1)
-    allowed = torch.maximum(tolerance * largest, _ROUNDING * path.replay.probability)
+    allowed = torch.empty(0)
     for cuts in range(MAX_CUTS + 1):
         if cuts:
             inner = _evaluate(path, stretches.layer, stretches.prompt, stretches.places(nodes.points[1:-1]))
-        parts, errors = _add_up(path, stretches, inner.gradient, nodes.weights)
+        parts, errors, panel_errors = _add_up(path, stretches, inner, nodes)
+        if not cuts:
+            allowed = _allowed(path, _by_prompt(path, parts.norm(dim=1)), rise, tolerance)
         share = 0.25 if cuts else 1.0  # of a cut path, few pieces are rough
-        fine = (errors.abs() <= share * allowed[stretches.prompt]) | (cuts == MAX_CUTS)
+        own = share * allowed[:, stretches.prompt, stretches.layer]
+        fine = (errors.abs() <= own[0]) & (panel_errors <= own[1]) | (cuts == MAX_CUTS)
         kept, rough = fine.nonzero()[:, 0].cpu(), (~fine).nonzero()[:, 0].cpu()
         path.add(stretches.chosen(kept), parts[kept], errors[kept])
         if not len(rough):
             break
         stretches = _cut(stretches.chosen(rough), nodes.points, _Seen(inner.chance[rough], inner.gradient[rough]))
     return rise
+
+
+def _allowed(path: _Path, norms: Tensor, rise: Tensor, tolerance: float) -> Tensor:
+    """Return the completeness errors that a layer may have [2, B, L]: over its whole path, and in one of its panels.
+
+    The whole may be wrong by the tolerance's share of the prompt's largest rise, and of the layer's own scores, as
+    errors are where a few neurons turn over. In panels errors show that would cancel in the sum; they are larger,
+    as a panel is less exact than the whole.
+    """
+    largest = rise.abs().amax(1, keepdim=True).expand_as(rise)
+    rounding = _ROUNDING * path.replay.probability[:, None]
+    whole = torch.maximum(tolerance * torch.minimum(largest, norms), rounding)
+    return torch.stack([whole, torch.maximum(_PANEL * tolerance * largest, rounding)])
 
 
 def _whole_paths(path: _Path, nodes: Nodes) -> tuple[_Stretches, _Seen, Tensor]:
@@ -176,14 +195,17 @@ def _whole_paths(path: _Path, nodes: Nodes) -> tuple[_Stretches, _Seen, Tensor]:
     return stretches, _Seen(seen.chance[:, 1:], seen.gradient[:, 1:]), rise
 
 
-def _add_up(path: _Path, stretches: _Stretches, inner: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Return the stretches' parts of the scores [N, F] and their completeness errors [N]; inner [N, S − 2, P, F]."""
-    ends = stretches.ends.gradient
-    total = torch.einsum("s,nspf->npf", inner.new_tensor(weights[1:-1]), inner)
-    total = total + weights[0] * (ends[:, 0] + ends[:, 1])  # a Gauss–Lobatto rule is symmetric
-    length = (stretches.high - stretches.low).to(total)[:, None]
-    parts = length * (path.way[stretches.layer, stretches.prompt] * total).sum(1)
-    return parts, parts.sum(-1) - (stretches.ends.chance[:, 1] - stretches.ends.chance[:, 0])
+def _add_up(path: _Path, stretches: _Stretches, inner: _Seen, nodes: Nodes) -> tuple[Tensor, Tensor, Tensor]:
+    """Return N stretches' parts of the scores [N, F], their completeness errors [N], and the largest of a panel [N]."""
+    ends = stretches.ends
+    chance = torch.cat([ends.chance[:, :1], inner.chance, ends.chance[:, 1:]], 1)
+    gradient = torch.cat([ends.gradient[:, :1], inner.gradient, ends.gradient[:, 1:]], 1)
+    way = (stretches.high - stretches.low).to(gradient)[:, None, None] * path.way[stretches.layer, stretches.prompt]
+    parts = (way * torch.einsum("s,nspf->npf", gradient.new_tensor(nodes.weights), gradient)).sum(1)
+    slopes = torch.einsum("npf,nspf->ns", way, gradient)
+    rises = slopes @ gradient.new_tensor(panels(nodes.points)).T
+    panel_errors = (rises - chance.diff(dim=1)).abs().amax(1)
+    return parts, parts.sum(-1) - (chance[:, -1] - chance[:, 0]), panel_errors
 
 
 def _cut(stretches: _Stretches, points: Sequence[float], inner: _Seen) -> _Stretches:

@@ -1,8 +1,8 @@
 """What one neuron alone adds to the answer's log-probability, read from the residual stream at its own layer.
 
-Imp_i = log P(y | r + w_i·v_i) − log P(y | r), r the stream before the layer's FFN, both read through the final norm and
-the vocabulary projection, as if the network ended there. Signed. A bias of the down projection stands on both sides, and
-where the block ends in a norm of its own (post-norm families) that is applied too. Knows no prompts.
+Imp_i = log P(y | r + w_i·v_i) − log P(y | r), r the stream before the layer's FFN, both read through the final norm
+and the vocabulary projection, as if the network ended there. Signed. A bias of the down projection stands on both
+sides, and where the block ends in a norm of its own (post-norm families) that is applied too. Knows no prompts.
 Source: Yu & Ananiadou, Neuron-level knowledge attribution (EMNLP 2024).
 """
 
@@ -32,7 +32,7 @@ def _increases(replay: Replay, layer: int, prompt: int, *, memory: int) -> Tenso
     without = _read(replay, layer, prompt, torch.zeros_like(own)[None], memory)
     chunk = max(1, memory // (16 * own.numel()))
     parts = []
-    for neurons in torch.arange(own.shape[-1], device=own.device).split(chunk):
+    for neurons in torch.split(torch.arange(own.shape[-1], device=own.device), chunk):
         alone = own.new_zeros(len(neurons), *own.shape)
         alone[torch.arange(len(neurons)), :, neurons] = own[:, neurons].T
         parts.append(_read(replay, layer, prompt, alone, memory))

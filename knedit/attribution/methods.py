@@ -60,7 +60,7 @@ def _alignment(replay: Replay, method: Method, baseline: Tensor | None, memory: 
 def _incomplete(scores: Tensor, *, points: int) -> Integral:
     """Return scores that do not add up to anything: their error and rise are NaN."""
     nothing = torch.full(scores.shape[:2], torch.nan, device=scores.device)
-    return Integral(scores, nothing, nothing, torch.full(scores.shape[:2], points, device=scores.device))
+    return Integral(scores, nothing, nothing, torch.full(scores.shape[:2], points))
 
 
 METHODS: Mapping[str, Score] = {

@@ -4,7 +4,7 @@
 (Gauss–Legendre) are the textbook rules, `lobatto` (Gauss–Lobatto) the one with both ends. Knows nothing of networks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,18 @@ def lobatto(steps: int) -> Nodes:
     points = np.concatenate([[-1.0], np.sort(legendre.deriv().roots().real), [1.0]])
     weights = 2 / (steps * (steps - 1) * legendre(points) ** 2)
     return Nodes(tuple(((points + 1) / 2).tolist()), tuple((weights / 2).tolist()))
+
+
+def panels(points: Sequence[float]) -> list[list[float]]:
+    """Return, for each of the S − 1 stretches between neighbouring points, S weights of the values at the points.
+
+    They integrate the polynomial through all points over that stretch alone.
+    """
+    powers = np.vander(points, increasing=True)
+    degrees = np.arange(1, len(points) + 1)
+    antiderivatives = np.asarray(points)[:, None] ** degrees / degrees
+    weights: list[list[float]] = np.linalg.solve(powers.T, np.diff(antiderivatives, axis=0).T).T.tolist()
+    return weights
 
 
 RULES: Mapping[str, Callable[[int], Nodes]] = {"left": left, "right": right, "midpoint": midpoint, "gauss": gauss}

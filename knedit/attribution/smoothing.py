@@ -111,7 +111,7 @@ def _multiplied(weight: Tensor, sigma: float, seed: int) -> Tensor:
 
 @torch.no_grad()
 def _spread(embedding: nn.Module) -> float:
-    """Return the standard deviation of a token embedding's entries, over at most 4096 tokens from all its vocabulary."""
+    """Return the standard deviation of a token embedding's entries, over 4096 tokens of its vocabulary at most."""
     count = len(embedding.get_parameter("weight"))
     tokens = torch.linspace(0, count - 1, min(count, _SAMPLED_TOKENS)).round().long()
     return float(embedding(tokens.to(embedding.get_parameter("weight").device)).float().std())

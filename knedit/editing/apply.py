@@ -3,9 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-from torch import Tensor
-
 from knedit.editing.solve import ValueChange
 from knedit.models.model import Model
 
@@ -16,21 +13,11 @@ def edited(model: Model, changes: Sequence[ValueChange]) -> Iterator[None]:
 
     The old ones are kept as they are and put back, also when the body raises.
     """
-    saved: list[tuple[int, Tensor, Tensor]] = []
+    saved = [(change, model.value_vectors(change.layer, change.indices)) for change in changes]
     try:
         for change in changes:
-            indices = torch.tensor(change.indices, device=model.device)
-            saved.append((change.layer, indices, model.value_vectors(change.layer, change.indices)))
-            _put(model, change.layer, indices, change.new)
+            model.put_value_vectors(change.layer, change.indices, change.new)
         yield
     finally:
-        for layer, indices, values in reversed(saved):
-            _put(model, layer, indices, values)
-
-
-@torch.no_grad()
-def _put(model: Model, layer: int, indices: Tensor, values: Tensor) -> None:
-    weight = model.downs[layer].get_parameter("weight")
-    values = values.to(weight.device, weight.dtype)
-    axis = model.layout.family.neuron_axis
-    weight.index_copy_(axis, indices, values if axis == 0 else values.T)
+        for change, values in saved:
+            model.put_value_vectors(change.layer, change.indices, values)

@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 
 from knedit.attribution.method import Method
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError, ModelError
 from knedit.flows.blocks import (
+    Attributor,
     Block,
     Found,
     Setting,
@@ -24,7 +24,6 @@ from knedit.flows.blocks import (
     Work,
     check_position,
     cut_blocks,
-    do_job,
     sounding,
 )
 from knedit.flows.configuration import run_config
@@ -32,7 +31,6 @@ from knedit.flows.tally import Standing, Tally
 from knedit.flows.workers import Pool, Serial
 from knedit.models.model import Model
 from knedit.models.prompting import encode_prompt, usable
-from knedit.models.replay import DEFAULT_MEMORY
 from knedit.records import AttributionRun, Checkpoint, Config, Fact, Prompt
 
 logger = logging.getLogger(__name__)
@@ -95,7 +93,7 @@ def attribute(
     """
     work, without = _work(catalog, model, wish or Wish())
     check_position(model, work, position)
-    pool = pool or Serial(partial(do_job, model, memory=DEFAULT_MEMORY))
+    pool = pool or Serial(Attributor(model))
     setting = _settled(Setting(method, position, model.precision), model, work, pool)
     run = _open_run(catalog, checkpoint, run_config(setting, model))
     tally = Tally(work, catalog.attributed_prompts(run.id))
@@ -148,7 +146,7 @@ def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[Work, int]:
             by_fact[prompt.fact_id].append(prompt)
     able = [(fact, by_fact[fact.id][: wish.wordings]) for fact in facts if by_fact[fact.id]]
     if not able:
-        kind = "masked" if model.masked else "causal"
+        kind = "masked" if model.masked else "encoder–decoder" if model.encoder_decoder else "causal"
         raise FactsError(
             f"none of {len(facts)} facts has a prompt that a {kind} model can be asked",
             wish.named,

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from knedit.attribution.attribute_prompt import Attribution, attribute_queries
+from knedit.attribution.base_pass import kind
+from knedit.attribution.baselines import BASELINES, Start
 from knedit.attribution.method import Method
 from knedit.attribution.sigma import choose_sigma
 from knedit.errors import ModelError
 from knedit.models.model import Model
 from knedit.models.precision import tf32_products
 from knedit.models.prompting import Query, encode_prompt
+from knedit.models.replay import DEFAULT_MEMORY
 from knedit.records import Fact, NeuronScore, Prompt, PromptAttribution
 
 Work = Sequence[tuple[Fact, Sequence[Prompt]]]
@@ -124,24 +127,39 @@ def sounding(model: Model, work: Work, setting: Setting) -> Sounding:
     return Sounding(setting.method, tuple(islice((one.query for one in asked if one.query is not None), SOUNDED)))
 
 
-def do_job(model: Model, job: Block | Sounding, *, memory: int) -> Found | Sounded:
-    """Do what a worker is asked to, with the model's precision."""
-    with tf32_products(model.tf32):
-        if isinstance(job, Sounding):
+@dataclass(slots=True)
+class Attributor:
+    """A model that does what a worker is asked to, with its precision; a method's baseline is made once."""
+
+    model: Model
+    memory: int = DEFAULT_MEMORY
+    _starts: dict[Method, Start] = field(default_factory=dict)
+
+    def __call__(self, job: Block | Sounding) -> Found | Sounded:
+        with tf32_products(self.model.tf32):
+            if isinstance(job, Block):
+                return attribute_block(self.model, job, memory=self.memory, start=self._start(job.method))
             assert job.method.smoothing is not None
-            sigma = choose_sigma(model, job.queries, job.method.smoothing, seed=job.method.seed)
+            sigma = choose_sigma(self.model, job.queries, job.method.smoothing, seed=job.method.seed)
             return Sounded(replace(job.method, sigma=sigma))
-        return attribute_block(model, job, memory=memory)
+
+    def _start(self, method: Method) -> Start | None:
+        if method.smoothing is not None:
+            return None
+        if method not in self._starts:
+            self._starts[method] = BASELINES[method.baseline](self.model, method.reference)
+        return self._starts[method]
 
 
-def attribute_block(model: Model, block: Block, *, memory: int) -> Found:
+def attribute_block(model: Model, block: Block, *, memory: int, start: Start | None = None) -> Found:
     """Attribute a block's prompts in one call; records in the block's order.
 
     Raises ModelError, naming the prompt, where a result is no number.
     """
     usable = [one for one in block.asked if one.query is not None]
     queries = [one.query for one in usable if one.query is not None]
-    found = attribute_queries(model, queries, block.method, memory=memory, batch=max(1, len(queries)))
+    batch = max(1, len(queries))
+    found = attribute_queries(model, queries, block.method, memory=memory, batch=batch, start=start)
     attributions = {
         one.prompt_id: PromptAttribution(block.run_id, one.prompt_id, 0.0, None, 0.0, "unusable", one.reason)
         for one in block.asked
@@ -163,11 +181,8 @@ def _encode(model: Model, fact: Fact, prompt: Prompt, position: str) -> Asked:
 
 
 def _shape(model: Model, one: Asked) -> tuple[int, ...]:
-    """Return what the engine replays together: a causal model's prompts need not be of one length."""
     assert one.query is not None
-    neurons = one.query.neurons or one.query.positions[:1]
-    tail = len(one.query.tokens) if model.masked else one.query.positions[0] - min(neurons)
-    return len(one.query.answers), len(neurons), tail
+    return kind(model, one.query)
 
 
 def _check_finite(model: Model, one: Asked, attribution: Attribution) -> None:

@@ -80,20 +80,27 @@ def verify_checkpoint(catalog: Catalog, folder: Path, *, parent: Path | None = N
     return verify_folder(folder, parent)
 
 
-def down_tensors(folder: Path, layout: Layout) -> Mapping[int, str]:
-    """Return each layer's name of the down projection's weight, as the folder's files call it."""
+def down_tensors(folder: Path, layout: Layout) -> Mapping[tuple[int, int], str]:
+    """Return the names that the folder's files give the down projections, by layer and expert (0 where there is none).
+
+    Raises ModelError if one is not there.
+    """
     places = read_places(folder)
-    return {layer: layout.stored_down_weight(layer, places) for layer in range(layout.n_layers)}
+    return {
+        (layer, expert): layout.stored_down_weight(layer, places, expert=expert)
+        for layer in range(layout.n_layers)
+        for expert in range(max(layout.n_experts, 1))
+    }
 
 
 def _check_tensors(folder: Path, layout: Layout) -> None:
     places = read_places(folder)
-    for layer in range(layout.n_layers):
-        place = places[layout.stored_down_weight(layer, places)]
-        if len(place.shape) != 2 or place.shape[layout.family.neuron_axis] != layout.ffn_width:
+    for name in down_tensors(folder, layout).values():
+        place = places[name]
+        if len(place.shape) != 2 or place.shape[layout.family.neuron_axis] != layout.expert_width:
             raise CheckpointError(
                 f"tensor {place.name} has the shape {list(place.shape)}, where config.json promises"
-                f" {layout.ffn_width} neurons",
+                f" {layout.expert_width} neurons",
                 str(folder),
                 "Use weights and config.json of the same model.",
             )

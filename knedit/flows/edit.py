@@ -118,9 +118,23 @@ def _check_name(catalog: Catalog, planned: Planned, name: str) -> None:
 
 
 def _patches(folder: Path, model: Model, changes: Sequence[ValueChange]) -> list[TensorPatch]:
-    names = down_tensors(folder, model.layout)
-    axis = model.layout.family.neuron_axis
-    return [TensorPatch(names[change.layer], axis, change.indices, change.new.numpy()) for change in changes]
+    """Return the changes by stored tensor: a layer's, or each of its experts'."""
+    names, layout = down_tensors(folder, model.layout), model.layout
+    patches = []
+    for change in changes:
+        rows: dict[int, list[int]] = defaultdict(list)
+        for row, index in enumerate(change.indices):
+            rows[index // layout.expert_width].append(row)
+        patches += [
+            TensorPatch(
+                names[change.layer, expert],
+                layout.family.neuron_axis,
+                tuple(change.indices[row] % layout.expert_width for row in own),
+                change.new[own].numpy(),
+            )
+            for expert, own in rows.items()
+        ]
+    return patches
 
 
 def _manifest(planned: Planned) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functools import partial
 
 from knedit.errors import WorkerError
 from knedit.flows.attribute import Attributors
-from knedit.flows.blocks import Block, Found, Sounded, Sounding, do_job
+from knedit.flows.blocks import Attributor, Block, Found, Sounded, Sounding
 from knedit.flows.checkpoint import checked_folder, load_checkpoint
 from knedit.flows.workers import Serial, Staff, Work, hired
 from knedit.models.loading import load_model, load_reader
@@ -44,7 +44,7 @@ def opened(checkpoint: Checkpoint, dtype: str, place: Place) -> Iterator[tuple[M
     """
     if place.workers == 1 and place.address is None:
         model = load_checkpoint(checkpoint, dtype=dtype, device=place.device, device_map=place.device_map)
-        here: Serial[Job, Answer] = Serial(partial(do_job, model, memory=place.memory))
+        here: Serial[Job, Answer] = Serial(Attributor(model, place.memory))
         yield model, here
         return
     if place.device not in (None, "cpu", "cuda"):
@@ -62,4 +62,4 @@ def _make(checkpoint: Checkpoint, dtype: str, place: Place, device: str | None) 
     """Load the model in a worker, and return what does its jobs; on other machines the files are checked first."""
     folder = checkpoint.path if place.address is None else checked_folder(checkpoint)
     model = load_model(folder, dtype=dtype, device=device, device_map=place.device_map)
-    return partial(do_job, model, memory=place.memory)
+    return Attributor(model, place.memory)

@@ -5,6 +5,7 @@ Knows nothing of families: it is handed modules.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -47,6 +48,29 @@ def watched_inputs(modules: Sequence[nn.Module]) -> Iterator[list[list[Tensor]]]
         yield seen
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One call of a module: its first input and its first output."""
+
+    module: nn.Module
+    taken: Tensor
+    given: Tensor
+
+
+@contextmanager
+def watched_calls(modules: Sequence[nn.Module]) -> Iterator[list[Seen]]:
+    """Collect every call of the modules in order; one that is listed twice is still seen once a call."""
+    seen: list[Seen] = []
+
+    def watch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        seen.append(Seen(module, first_input(args, kwargs), first_output(output)))
+
+    with ExitStack() as hooks:
+        for module in dict.fromkeys(modules):
+            hooks.callback(module.register_forward_hook(watch, with_kwargs=True).remove)
+        yield seen
+
+
 @contextmanager
 def changed_inputs(modules: Sequence[nn.Module], change: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
     """Let `change(place, x)` replace the first input of each module while the body runs."""
@@ -81,5 +105,12 @@ def lent_forward(module: nn.Module, part: Callable[..., Any]) -> Iterator[None]:
 def first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """Return the hidden states that a call was given, by position or by the name `hidden_states`."""
     found = args[0] if args else kwargs["hidden_states"]
+    assert isinstance(found, torch.Tensor)
+    return found
+
+
+def first_output(output: Any) -> Tensor:
+    """Return the hidden states that a call gave, alone or as the first of a tuple."""
+    found = output[0] if isinstance(output, tuple) else output
     assert isinstance(found, torch.Tensor)
     return found

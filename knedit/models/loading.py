@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
 
 from knedit.errors import ModelError
+from knedit.models.families import Family
 from knedit.models.layout import Layout, read_layout
 from knedit.models.model import Model, wrap_model
 from knedit.models.precision import PRECISIONS
@@ -40,7 +47,7 @@ def load_model(
     """
     _check_places(dtype, device, device_map)
     folder = local_folder(path_or_id, revision=revision)
-    auto = _class_of(layout_of(folder))
+    auto = _class_of(layout_of(folder).family)
     arguments: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "local_files_only": True}
     arguments |= {"dtype": PRECISIONS[dtype] or "auto", "trust_remote_code": trust_remote_code}
     if device_map is not None:
@@ -77,7 +84,7 @@ def load_reader(path_or_id: str | Path, *, dtype: str = "float32") -> Model:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             precision = PRECISIONS[dtype] or config.dtype
             with torch.device("meta"):
-                net = _class_of(layout).from_config(config, dtype=precision)
+                net = _class_of(layout.family).from_config(config, dtype=precision)
             tokenizer = _tokenizer(folder, trust_remote_code=False)
         except Exception as error:
             raise _unloadable(error, folder) from error
@@ -108,10 +115,6 @@ def _no_tf32(device: str) -> ModelError:
     return ModelError("TF32 is a precision of CUDA devices", f"device {device}", "Use float32, or a CUDA device.")
 
 
-def _class_of(layout: Layout) -> Any:
-    return AutoModelForMaskedLM if layout.family.masked else AutoModelForCausalLM
-
-
 def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
 
@@ -120,6 +123,12 @@ def _unloadable(error: Exception, folder: Path) -> ModelError:
     return ModelError(
         f"transformers cannot load the model: {_first_line(error)}", str(folder), "Check that its files are whole."
     )
+
+
+def _class_of(family: Family) -> Any:
+    if family.encoder_decoder:
+        return AutoModelForSeq2SeqLM
+    return AutoModelForMaskedLM if family.masked else AutoModelForCausalLM
 
 
 def layout_of(folder: Path) -> Layout:

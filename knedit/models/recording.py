@@ -6,7 +6,7 @@ experiments.
 Shapes: B prompts, T tokens, Q recorded tokens (from `start` on), D hidden, F neurons.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +15,12 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache
 
-from knedit.models.hooks import first_input
+from knedit.models.experts import opened_experts
+from knedit.models.hooks import first_input, first_output
 from knedit.models.model import Model
+
+# Arguments of a block that are the same for all prompts, whatever their first dimension is: DeBERTa's.
+_SHARED = ("rel_embeddings",)
 
 
 @dataclass(slots=True)
@@ -36,7 +40,7 @@ class Call:
 
 @dataclass(slots=True)
 class Recording:
-    """The calls of all blocks, what each down projection took [B, Q, F], and each block's output [B, Q, D]."""
+    """The calls of all blocks, what each down projection took ([B, Q, F], flat in some), each block's output."""
 
     calls: list[Call] = field(default_factory=list)
     neurons: list[Tensor] = field(default_factory=list)
@@ -60,21 +64,27 @@ class Prefix(DynamicCache):
         return int(self._recorded[0].shape[-2])
 
 
-def record(model: Model, tokens: Tensor, *, mask: Tensor | None, start: int, gradients: bool) -> Recording:
-    """Run the network's blocks as it runs them itself; with `gradients`, keep the graph from the first block on."""
-    arguments: dict[str, Any] = {}
+def record(
+    model: Model, tokens: Tensor, *, mask: Tensor | None, context: Tensor | None, start: int, gradients: bool
+) -> Recording:
+    """Run the network's blocks as it runs them itself; with `gradients`, keep the graph from the first block on.
+
+    `context` [B, S] is what an encoder reads; then `start` is 0, as it is in a masked model.
+    """
+    arguments: dict[str, Any] = {"use_cache": False} if model.encoder_decoder else {}
     cache = None
-    if not model.masked:
+    if not model.masked and not model.encoder_decoder:
         cache = DynamicCache()
         if start:
             with torch.no_grad():
-                model.net.base_model(tokens[:, :start], **_causal_arguments(cache, mask, slice(0, start)))
+                model.run(tokens[:, :start], **_causal_arguments(cache, mask, slice(0, start)))
         arguments = _causal_arguments(cache, mask, slice(start, tokens.shape[1]))
     else:
-        assert mask is None, "a masked model's prompts are of one length"
+        assert mask is None, "these models' prompts are of one length"
+        assert start == 0, "these models' tokens are all replayed"
     recording = Recording()
     with torch.set_grad_enabled(gradients), _Notes(recording, gradients=gradients).taken(model):
-        model.net.base_model(tokens[:, start:], **arguments)
+        model.run(tokens[:, start:], context, **arguments)
     if cache is not None:
         layers: Sequence[Any] = cache.layers
         for call, layer in zip(recording.calls, layers, strict=True):
@@ -97,7 +107,11 @@ def call_block(block: nn.Module, call: Call, hidden: Tensor, prompts: Tensor, **
     """Call a block as the network called it, with other rows of hidden states [R, Q, D] of the prompts [R]."""
     batch = len(call.hidden)
 
-    def fit(value: Any) -> Any:
+    def fit(value: Any, name: str = "") -> Any:
+        if name in _SHARED:
+            return value
+        if name == "alibi" and isinstance(value, Tensor) and value.ndim == 3:  # [B × heads, 1, T]
+            return take(value.reshape(batch, -1, *value.shape[1:]), prompts).flatten(0, 1)
         if isinstance(value, Cache):
             assert call.prefix is not None
             return Prefix(*call.prefix, prompts)
@@ -107,15 +121,8 @@ def call_block(block: nn.Module, call: Call, hidden: Tensor, prompts: Tensor, **
             return tuple(fit(part) for part in value)
         return value
 
-    kwargs = {name: fit(value) for name, value in call.kwargs.items()} | changed
+    kwargs = {name: fit(value, name) for name, value in call.kwargs.items()} | changed
     return first_output(block(hidden, *fit(call.args), **kwargs))
-
-
-def first_output(output: Any) -> Tensor:
-    """Return the hidden states among what a block or a sub-layer returned."""
-    found = output[0] if isinstance(output, tuple) else output
-    assert isinstance(found, Tensor)
-    return found
 
 
 def take(recorded: Tensor, prompts: Tensor) -> Tensor:
@@ -123,11 +130,6 @@ def take(recorded: Tensor, prompts: Tensor) -> Tensor:
     if len(recorded) == 1:
         return recorded.expand(len(prompts), *recorded.shape[1:])
     return recorded[prompts.to(recorded.device)]
-
-
-def distinct(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """Return each module once: some families use one block for several layers."""
-    return list({id(module): module for module in modules}.values())
 
 
 class _Notes:
@@ -142,12 +144,14 @@ class _Notes:
         """Take notes while the body runs."""
         family = model.layout.family
         with ExitStack() as hooks:
-            for block in distinct(model.blocks):
+            if model.layout.n_experts:
+                hooks.enter_context(opened_experts(model.downs, self._experts))
+            for block in dict.fromkeys(model.blocks):
                 down = block.get_submodule(family.down)
                 handles = [
                     block.register_forward_pre_hook(self._call, with_kwargs=True),
                     block.register_forward_hook(self._output),
-                    down.register_forward_pre_hook(self._neurons),
+                    *([] if model.layout.n_experts else [down.register_forward_pre_hook(self._neurons)]),
                     *(block.get_submodule(path).register_forward_hook(self._projected) for path in family.qkv),
                 ]
                 if family.attention:
@@ -169,6 +173,10 @@ class _Notes:
 
     def _neurons(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         self._recording.neurons.append(args[0])
+
+    def _experts(self, _: nn.Module, activations: Tensor) -> Tensor:
+        self._recording.neurons.append(activations)
+        return activations
 
     def _attention(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         self._recording.calls[-1].attention = output

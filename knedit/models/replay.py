@@ -11,6 +11,7 @@ Shapes: B prompts, T tokens, Q replayed tokens, P changed tokens, R rows (experi
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,8 @@ class Replay:
     """The base pass of B prompts, and experiments on it.
 
     `tokens` [B, T]; where a causal model's prompts differ in length they stand at the right, and `mask` [B, T] is 0
-    on what fills the left, which the network then never looks at. `positions` [B, P] are the tokens at which neurons
+    on what fills the left, which the network then never looks at. `context` [B, S] is what an encoder reads; then the
+    tokens are the decoder's. `positions` [B, P] are the tokens at which neurons
     are changed, together; `answer_positions` [B] (in a causal model none before the prompt's positions) the tokens
     whose output must predict `answers` [B]. After construction `activations` [L, B, P, F] holds the neurons' own
     values at the positions and `probability` [B] the answers' probabilities; with `gradients`, `base_gradients`
@@ -62,6 +64,7 @@ class Replay:
         answer_positions: Tensor,
         answers: Tensor,
         mask: Tensor | None = None,
+        context: Tensor | None = None,
         gradients: bool = False,
     ) -> None:
         self.model = model
@@ -71,12 +74,12 @@ class Replay:
             assert bool((positions.amax(1) <= answer_positions).all()), "an answer does not look at later tokens"
             tokens = tokens[:, : int(answer_positions.max()) + 1]
             mask = None if mask is None else mask[:, : tokens.shape[1]]
-            start = int(positions.min())
+            start = 0 if model.encoder_decoder else int(positions.min())
         self._shortcuts = Shortcuts(model)
         self._positions = positions - start
         self._answer_positions = answer_positions - start
         with frozen(model.net):
-            self._recording = record(model, tokens, mask=mask, start=start, gradients=gradients)
+            self._recording = record(model, tokens, mask=mask, context=context, start=start, gradients=gradients)
             self._see(gradients=gradients)
 
     def probe(
@@ -130,15 +133,19 @@ class Replay:
         everyone = Place(torch.arange(len(self.answers)), self._positions)
         with torch.set_grad_enabled(gradients):
             answer = Place(everyone.prompts, self._answer_positions[:, None]).pick(recording.outputs[-1])
-            probability = _probability(self.model.logits(answer[:, 0]), self.answers)
+            probability = _probability_of(self.model.logits(answer[:, 0]), self.answers)
         self.base_gradients: Tensor | None = None
         if gradients:
             found = torch.autograd.grad(probability.sum(), recording.neurons)
-            self.base_gradients = torch.stack([everyone.pick(grad).float() for grad in found])
+            self.base_gradients = torch.stack([everyone.pick(self._rows(grad)).float() for grad in found])
         forget_graph(recording)
         self.probability = probability.detach()
-        self.activations = torch.stack([everyone.pick(seen).float() for seen in recording.neurons])
+        self.activations = torch.stack([everyone.pick(self._rows(seen)).float() for seen in recording.neurons])
         recording.neurons = []
+
+    def _rows(self, neurons: Tensor) -> Tensor:
+        """Return what a down projection took as [B, Q, F]."""
+        return neurons.reshape(len(self.answers), -1, neurons.shape[-1])
 
     def _chunks(self, experiments: Mapping[int, Rows], memory: int) -> Iterator[dict[int, Rows]]:
         """Deal the experiments out, lower layers first, so that no chunk needs more than `memory` bytes."""
@@ -172,7 +179,7 @@ class Replay:
         seen = 2 * call.prefix[0][0].numel() if call.prefix else 0
         kept = (self.model.layout.n_layers - 1 - layer) * (6 * hidden + 4 * tokens * width + seen)
         brief = 4 * hidden + 4 * tokens * width + 2 * seen
-        own = 4 * self._positions.shape[1] * width + 3 * self.model.net.config.vocab_size
+        own = 4 * self._positions.shape[1] * width + 2 * self.model.net.config.vocab_size
         return int(call.hidden.element_size() * (kept + brief) + 4 * own)
 
     def _halves(self, chunk: dict[int, Rows]) -> list[dict[int, Rows]]:
@@ -199,8 +206,9 @@ class Replay:
         """Walk up the blocks once: the rows of lower layers pass through, each layer's own rows join."""
         dtype = self._recording.outputs[0].dtype
         leaves = {layer: rows.values.to(dtype).detach().requires_grad_(gradients) for layer, rows in chunk.items()}
-        prompts, hidden = self._climb(chunk, leaves)
-        probability = _probability(self.model.logits(hidden), self.answers[prompts])
+        # views, since profilers that follow modules cannot take leaves for their inputs
+        prompts, hidden = self._climb(chunk, {layer: leaf.view_as(leaf) for layer, leaf in leaves.items()})
+        probability = _probability_of(self.model.logits(hidden), self.answers[prompts])
         grads: Sequence[Tensor | None] = [None] * len(leaves)
         if gradients:
             grads = torch.autograd.grad(probability.sum(), list(leaves.values()))
@@ -252,8 +260,31 @@ def _log_probability(logits: Tensor, answers: Tensor) -> Tensor:
     return logits.float().log_softmax(-1).gather(-1, answers[:, None])[:, 0]
 
 
-def _probability(logits: Tensor, answers: Tensor) -> Tensor:
-    return _log_probability(logits, answers).exp()
+class _Probability(torch.autograd.Function):
+    """The softmax probability of each row's answer token: [R, V], [R] → [R], in float32.
+
+    As the composed operations, but for one [R, V] table instead of four; its backward pass can run once.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, answers: Tensor) -> Tensor:
+        table = logits.float().softmax(-1)
+        found = table.gather(-1, answers[:, None])[:, 0]
+        ctx.kept = table, found, answers, logits.dtype
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        table, found, answers, dtype = ctx.kept
+        del ctx.kept
+        share = (grads[0] * found)[:, None]
+        return table.mul_(-share).scatter_add_(-1, answers[:, None], share).to(dtype), None
+
+
+def _probability_of(logits: Tensor, answers: Tensor) -> Tensor:
+    found = _Probability.apply(logits, answers)  # type: ignore[no-untyped-call]
+    assert isinstance(found, Tensor)
+    return found
 
 
 def _join(parts: Sequence[Answers]) -> Answers:

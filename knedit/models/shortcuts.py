@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from knedit.models.hooks import lent_forward
+from knedit.models.experts import opened_experts
+from knedit.models.hooks import first_output, lent_forward
 from knedit.models.model import Model
-from knedit.models.recording import Call, call_block, distinct, first_output, take
+from knedit.models.recording import Call, call_block, take
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,9 @@ class Shortcuts:
         """Lend the network its parts while the body runs; afterwards it is as it was, also when the body raises."""
         family = self._family
         with ExitStack() as lending:
-            for block in distinct(self._model.blocks):
+            if self._model.layout.n_experts:
+                lending.enter_context(opened_experts(self._model.downs, self._replace))
+            for block in dict.fromkeys(self._model.blocks):
                 down = block.get_submodule(family.down)
                 parts: list[tuple[str, Callable[..., Any]]] = [
                     (path, partial(self._project, number)) for number, path in enumerate(family.qkv)
@@ -97,7 +100,7 @@ class Shortcuts:
                     parts.append((family.ffn, partial(self._feed, down)))
                 elif family.neurons:
                     parts.append((family.neurons, self._activate))
-                else:
+                elif not self._model.layout.n_experts:
                     lending.callback(down.register_forward_pre_hook(self._plant).remove)
                 for path, part in parts:
                     lending.enter_context(lent_forward(block.get_submodule(path), part))
@@ -151,16 +154,28 @@ class Shortcuts:
         return original(*args, **kwargs) if self._join is None else self._join.attention
 
     def _feed(self, down: nn.Module, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return original(*args, **kwargs) if self._join is None else down(self._join.values)
+        if self._join is None:
+            return original(*args, **kwargs)
+        weight = down.get_parameter("weight")  # T5 keeps this one in single precision
+        return down(self._join.values.to(weight.dtype if weight.is_floating_point() else self._join.values.dtype))
 
     def _activate(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return original(*args, **kwargs) if self._join is None else self._join.values
-
-    def _plant(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if self._join is None:
-            return args
-        place = self._join.place
-        return (self._join.values if place is None else place.put(args[0], self._join.values), *args[1:])
+            return original(*args, **kwargs)
+        return self._join.values.reshape(*args[0].shape[:-1], -1)
+
+    def _plant(self, down: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (self._replace(down, args[0]), *args[1:])
+
+    def _replace(self, _: nn.Module, neurons: Tensor) -> Tensor:
+        """Return what a down projection shall take instead of neurons [R, T, F], which some families flatten."""
+        if self._join is None:
+            return neurons
+        values, place = self._join.values.to(neurons.dtype), self._join.place
+        if place is None:
+            return values.reshape(neurons.shape)
+        rows = neurons.reshape(len(values), -1, neurons.shape[-1])
+        return place.put(rows, values).reshape(neurons.shape)
 
     def _project(self, number: int, original: Callable[..., Any], states: Tensor) -> Any:
         """Project [R, T, D] → [R, T, D']; of the fresh rows, only the changed tokens."""

@@ -37,7 +37,7 @@ def neurons(net: Any, tokens: Sequence[int]) -> list[Tensor]:
     seen: list[Tensor] = []
     handles = [
         down.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()[0].clone()))
-        for down in down_projections(net)
+        for down, _ in down_projections(net)
     ]
     with torch.no_grad():
         net(torch.tensor([list(tokens)]))
@@ -60,7 +60,7 @@ def block_output(model: Model, query: Query, layer: int, values: Tensor) -> Tens
         found.append(hidden.reshape(-1, len(query.tokens), hidden.shape[-1])[0, query.positions[0]])
 
     handles = [
-        down_projections(model.net)[layer].register_forward_pre_hook(plant),
+        down_projections(model.net)[layer][0].register_forward_pre_hook(plant),
         model.blocks[layer].register_forward_hook(note),
     ]
     with torch.no_grad():

@@ -5,7 +5,7 @@ import torch
 
 from knedit.attribution.attribute_prompt import attribute_queries
 from knedit.attribution.base_pass import base_pass
-from knedit.attribution.baselines import BASELINES, baseline_of
+from knedit.attribution.baselines import BASELINES
 from knedit.attribution.method import Method
 from knedit.errors import ModelError
 from knedit.models.model import Model
@@ -17,8 +17,7 @@ TEXT = ("the capital of Japan is Tokyo .", "people speak a big language", "Oslo"
 
 
 def w0(model: Model, query: Query, name: str, place: int = 0) -> torch.Tensor:
-    replay = base_pass(model, [query], place)
-    return baseline_of(replay, [query], place, name=name, reference=TEXT)
+    return BASELINES[name](model, TEXT)(base_pass(model, [query], place), [query], place)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -29,16 +28,16 @@ def test_zero_is_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_mean_is_the_mean_over_all_words_of_the_text(name: str) -> None:
+def test_mean_is_the_mean_over_all_words_of_the_text_but_a_causal_models_first(name: str) -> None:
     model = tiny(name)
     seen: list[torch.Tensor] = []
     for sentence in TEXT:
         tokens = model.tokenizer(sentence)["input_ids"]
         layers = torch.stack(neurons(model.net, tokens))
         words = [place for place, token in enumerate(tokens) if token not in model.tokenizer.all_special_ids]
-        seen += [layers[:, place] for place in words]
+        seen += [layers[:, place] for place in words if model.masked or place > 0]
     found = w0(model, ask(model), "mean")
-    assert len(seen) == 13
+    assert len(seen) == (13 if model.masked else 10)
     torch.testing.assert_close(found[:, 0, 0], torch.stack(seen).mean(0), rtol=1e-4, atol=1e-6)
 
 
@@ -66,7 +65,7 @@ def test_scores_add_up_to_the_rise_from_any_baseline(name: str, baseline: str) -
     model = tiny(name)
     query = ask(model)
     found = attribute_queries(model, [query], Method(rule="gauss", steps=48, baseline=baseline))[0]
-    start = baseline_of(base_pass(model, [query], 0), [query], 0, name=baseline)[:, 0, 0]
+    start = BASELINES[baseline](model, None)(base_pass(model, [query], 0), [query], 0)[:, 0, 0]
     for layer in range(model.layout.n_layers):
         rise = found.probability - probability_with(model, query, layer, start[layer])
         assert float(found.rise[layer]) == pytest.approx(rise, abs=1e-6)
@@ -98,6 +97,19 @@ def test_a_batch_has_each_prompts_own_baseline(name: str, baseline: str) -> None
     for query, found in zip(queries, together, strict=True):
         alone = attribute_queries(model, [query], method)[0]
         torch.testing.assert_close(found.scores, alone.scores, rtol=1e-4, atol=1e-6)
+
+
+def test_a_baseline_made_once_serves_many_calls() -> None:
+    model = tiny("gpt2")
+    method = Method(rule="midpoint", steps=3, baseline="mean", reference=TEXT)
+    start = BASELINES["mean"](model, TEXT)
+    found = attribute_queries(model, [ask(model)], method, start=start)[0]
+    assert torch.equal(found.scores, attribute_queries(model, [ask(model)], method)[0].scores)
+
+
+def test_a_text_of_single_words_has_no_mean_for_a_causal_model() -> None:
+    with pytest.raises(ModelError, match="too few words for a mean"):
+        BASELINES["mean"](tiny("gpt2"), ("Oslo", "Rome"))
 
 
 def test_a_prompt_without_words_has_nothing_to_hide() -> None:

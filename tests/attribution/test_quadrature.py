@@ -2,7 +2,7 @@
 
 import pytest
 
-from knedit.attribution.quadrature import RULES, Nodes, gauss, left, midpoint, right
+from knedit.attribution.quadrature import RULES, Nodes, gauss, left, lobatto, midpoint, panels, right
 
 
 def integral(nodes: Nodes, degree: int) -> float:
@@ -58,3 +58,31 @@ def test_the_errors_of_the_sums_are_the_textbooks(steps: int) -> None:
     assert integral(right(steps), 1) == pytest.approx(0.5 + 0.5 / steps)
     assert integral(midpoint(steps), 1) == pytest.approx(0.5)
     assert integral(midpoint(steps), 2) == pytest.approx(1 / 3 - 1 / (12 * steps**2))
+
+
+def test_lobatto_by_hand() -> None:
+    three, five = lobatto(3), lobatto(5)
+    assert three.points == pytest.approx((0, 0.5, 1))
+    assert three.weights == pytest.approx((1 / 6, 4 / 6, 1 / 6))
+    assert five.points == pytest.approx((0, 0.5 - (3 / 7) ** 0.5 / 2, 0.5, 0.5 + (3 / 7) ** 0.5 / 2, 1))
+    assert five.weights == pytest.approx((1 / 20, 49 / 180, 16 / 45, 49 / 180, 1 / 20))
+    assert (five.points[0], five.points[-1]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("steps", range(3, 9))
+def test_lobatto_is_exact_up_to_degree_two_m_minus_three_and_no_further(steps: int) -> None:
+    for degree in range(2 * steps - 2):
+        assert integral(lobatto(steps), degree) == pytest.approx(1 / (degree + 1), abs=1e-14)
+    assert abs(integral(lobatto(steps), 2 * steps - 2) - 1 / (2 * steps - 1)) > 1e-12
+
+
+@pytest.mark.parametrize("steps", [3, 5, 7])
+def test_panels_integrate_each_stretch_between_points_and_add_up_to_the_rule(steps: int) -> None:
+    nodes = lobatto(steps)
+    weights = panels(nodes.points)
+    for degree in range(steps):
+        values = [point**degree for point in nodes.points]
+        for panel, low, high in zip(weights, nodes.points, nodes.points[1:], strict=False):
+            exact = (high ** (degree + 1) - low ** (degree + 1)) / (degree + 1)
+            assert sum(w * v for w, v in zip(panel, values, strict=True)) == pytest.approx(exact, abs=1e-13)
+    assert [sum(column) for column in zip(*weights, strict=True)] == pytest.approx(nodes.weights)

@@ -9,7 +9,7 @@ from knedit.errors import ModelError
 from knedit.evaluation.metrics import answer, write
 from knedit.models.model import Model, wrap_model
 from knedit.models.prompting import Query, encode_text
-from tests.tiny_models import TINY, VOCABULARY, network, tokenizer
+from tests.tiny_models import SPEAKING, TINY, VOCABULARY, network, sentinel_tokenizer, tokenizer
 
 MASKED = ("bert", "roberta")
 CAUSAL = [name for name in TINY if name not in MASKED]
@@ -52,6 +52,29 @@ def test_a_masked_answers_probability_is_the_product_of_its_masks(name: str) -> 
     spread = chances(model.net, [2, *ids("the"), 4, 4, *ids("of France"), 3])
     capital, city = ids("capital city")
     assert answer(model, [query])[0].probability == pytest.approx(float(spread[2, capital] * spread[3, city]), rel=1e-4)
+
+
+@torch.no_grad()
+def test_an_encoder_decoders_answer_and_text_follow_its_sentinel() -> None:
+    model = wrap_model(network("t5"), sentinel_tokenizer())
+    blank = SPEAKING["<extra_id_0>"]
+    context = [[*ids("the capital of France is"), blank, *ids("."), SPEAKING["</s>"]]]
+
+    def next_chances(said: list[int]) -> torch.Tensor:
+        given = torch.tensor([[0, blank, *said]])
+        spread: torch.Tensor = model.net(input_ids=torch.tensor(context), decoder_input_ids=given).logits[0, -1]
+        return spread.double().softmax(-1)
+
+    old, city = ids("old city")
+    query = encode_text(model, "the capital of France is <extra_id_0> .", "old city")
+    other = encode_text(model, "Paris is <extra_id_0>", "old")
+    chance = float(next_chances([])[old] * next_chances([old])[city])
+    assert [one.probability for one in answer(model, [other, query])][1] == pytest.approx(chance, rel=1e-4)
+    said: list[int] = []
+    while len(said) < 6 and not set(said) & {SPEAKING["<extra_id_1>"], SPEAKING["</s>"]}:
+        said.append(int(next_chances(said).argmax()))
+    shown = model.tokenizer.decode(said, skip_special_tokens=True)
+    assert write(model, "the capital of France is {object} .", tokens=6) == shown
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -14,9 +14,8 @@ from knedit.flows.facts import import_file
 from knedit.flows.refine import refine_checkpoint
 from knedit.models.model import Model
 from knedit.records import Checkpoint, NeuronScore, PromptAttribution
-from tests.tiny_models import byte_tokenizer, network, tokenizer
+from tests.tiny_models import byte_tokenizer, network, tokenizer_of
 
-MASKED = ("bert", "roberta")
 QUICK = Method(rule="gauss", steps=3)
 LENIENT = Thresholds(threshold=0.1, share=0.3, min_prompts=2, hub_share=1.0, hub_relations=1.0)
 
@@ -64,7 +63,7 @@ def write_facts(folder: Path) -> Path:
 def save_model(name: str, folder: Path, seed: int = 0, **arguments: object) -> Path:
     """Save a tiny model as transformers saves it; return its folder."""
     network(name, seed).save_pretrained(folder, **arguments)
-    own = byte_tokenizer() if name == "qwen2" else tokenizer(masked=name in MASKED)
+    own = byte_tokenizer() if name == "qwen2" else tokenizer_of(name)
     own.save_pretrained(folder)
     return folder
 

@@ -12,9 +12,10 @@ from knedit.flows.describe import describe_edit
 from knedit.flows.edit import apply_edit, find_result, read_edit, solve_edit, try_edit
 from knedit.flows.evaluate import choose_probes, evaluate_edit, judge_try, stored_evaluation
 from knedit.flows.plan import Choices, Wishes, plan_edit
+from knedit.models.loading import load_model
 from knedit.records import show_id
-from tests.flows.making import MASKED, attributed, open_catalog, save_model
-from tests.tiny_models import TINY
+from tests.flows.making import attributed, open_catalog, save_model
+from tests.tiny_models import MASKED, TINY
 
 WISHES = Wishes(updates=["capital/France=Rome"], erasures=["capital/Japan"], relations=["country"])
 CHOICES = Choices(roles=("fact", "relation", "generic"), relation_neurons=3)
@@ -91,6 +92,33 @@ def test_an_edit_goes_from_facts_to_files_and_only_planned_columns_change(name: 
         generated = [one for one in judged if one.evaluation.metric == "generated"]
         assert generated
         assert all(one.evaluation.text_after is not None for one in generated)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe", "t5"])
+def test_experts_and_decoders_are_edited_in_files_as_in_memory(name: str, tmp_path: Path) -> None:
+    path = save_model(name, tmp_path / "base")
+    with open_catalog(tmp_path) as catalog:
+        checkpoint, model = attributed(catalog, path)
+        planned = read_edit(catalog, plan_edit(catalog, checkpoint, lambda _: model, WISHES, CHOICES))
+        apply_edit(catalog, planned, model, tmp_path / "edited")
+        evaluate_edit(catalog, read_edit(catalog, catalog.find_edit(show_id(planned.edit.id))))
+    old, _ = tensor_bytes(path)
+    new, _ = tensor_bytes(tmp_path / "edited")
+    width, found = model.layout.expert_width, set()
+    for layer in range(model.layout.n_layers):
+        for expert in range(max(model.layout.n_experts, 1)):
+            key = model.layout.stored_down_weight(layer, old, expert=expert)
+            _, columns = changed_columns(old[key][0], old[key][1], new[key][1])
+            found |= {(layer, expert * width + column) for column in columns}
+            new[key] = old[key]
+    assert found == {neuron for step in planned.steps for neuron in step.neurons}
+    assert old == new
+    edited_files = load_model(tmp_path / "edited", device="cpu")
+    tokens = torch.arange(5, 13)[None]
+    context = tokens if model.encoder_decoder else None
+    with edited(model, solve_edit(planned, model)), torch.no_grad():
+        assert torch.equal(edited_files.read(tokens, context).logits, model.read(tokens, context).logits)
 
 
 def test_planning_twice_is_one_edit_and_another_wish_is_another(tmp_path: Path) -> None:

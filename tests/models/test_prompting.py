@@ -9,8 +9,10 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from knedit.errors import ModelError
 from knedit.models.model import Model, wrap_model
 from knedit.models.prompting import (
+    Blank,
     Query,
     blank_text,
+    closing_tokens,
     encode_prompt,
     encode_text,
     ends_in_answer,
@@ -19,7 +21,7 @@ from knedit.models.prompting import (
     usable,
 )
 from knedit.records import Prompt
-from tests.tiny_models import VOCABULARY, network, tokenizer
+from tests.tiny_models import SPEAKING, VOCABULARY, network, sentinel_tokenizer, tokenizer
 
 CLS, SEP, MASK = 2, 3, 4
 SPACED = [
@@ -48,6 +50,11 @@ def causal() -> Model:
 @pytest.fixture(scope="module")
 def masked() -> Model:
     return wrap_model(network("bert"), tokenizer(masked=True))
+
+
+@pytest.fixture(scope="module")
+def filling() -> Model:
+    return wrap_model(network("t5"), sentinel_tokenizer())
 
 
 def spaced(name: str, template: str = "$A", **names: str) -> Model:
@@ -120,6 +127,31 @@ def test_a_causal_answer_of_several_tokens_is_teacher_forced(causal: Model) -> N
     assert found == Query(ids("people speak the old"), ids("the old language"), (1, 2, 3))
 
 
+def test_an_encoder_reads_a_sentinel_and_the_decoder_is_led_by_it(filling: Model) -> None:
+    blank, close = SPEAKING["<extra_id_0>"], SPEAKING["</s>"]
+    middle = ask("they speak {object} .", "the old language")
+    context = (*ids("they speak"), blank, *ids("."), close)
+    assert usable(filling, middle)
+    expected = Query((0, blank, *ids("the old")), ids("the old language"), (1, 2, 3), context=context)
+    assert encode_prompt(filling, middle) == expected
+    assert encode_text(filling, "they speak <extra_id_0> .", "the old language") == expected
+    assert blank_text(filling, "they speak {object} .") == Blank((0, blank), (), context)
+    assert blank_text(filling, "they speak") == Blank((0, blank), (), (*ids("they speak"), blank, close))
+    assert closing_tokens(filling) == {SPEAKING["<extra_id_1>"], close}
+
+
+@pytest.mark.parametrize("text", ["they speak", "<extra_id_0> speak <extra_id_0>"])
+def test_an_encoder_needs_one_sentinel(filling: Model, text: str) -> None:
+    with pytest.raises(ModelError, match=r"the prompt has [02] sentinels, not one"):
+        encode_text(filling, text, "Rome")
+
+
+def test_an_encoder_decoder_whose_tokenizer_has_no_sentinels_is_refused() -> None:
+    model = wrap_model(network("t5"), tokenizer(masked=False))
+    with pytest.raises(ModelError, match="no <extra_id_0>"):
+        encode_text(model, "they speak <extra_id_0>", "Rome")
+
+
 def test_a_masked_prompt_has_one_mask_for_each_token_of_the_answer(masked: Model) -> None:
     assert encode_prompt(masked, ask("{object} is a city", "Paris")) == Query(
         (CLS, MASK, *ids("is a city"), SEP), ids("Paris"), (1,)
@@ -169,7 +201,7 @@ def test_an_opening_token_is_read_and_a_closing_one_is_not(template: str, openin
     assert encode_prompt(model, ask("the city:{object}", "Paris")) == Query(
         (*first, *places("the ▁city:")), places("Paris"), (start + 1,)
     )
-    assert blank_text(model, "the capital is {object} .") == ([*first, *places("the ▁capital ▁is")], ())
+    assert blank_text(model, "the capital is {object} .") == Blank((*first, *places("the ▁capital ▁is")), ())
     assert token_count(model, "Paris a") == 2
     assert first_token(model, "Paris a") == SPACED.index("▁Paris")
 
@@ -262,10 +294,10 @@ def test_robertas_positions_begin_after_the_padding_token() -> None:
 
 
 def test_a_text_to_go_on_from_ends_at_its_blank(causal: Model, masked: Model) -> None:
-    assert blank_text(causal, "the capital of {object} .") == (list(ids("the capital of")), ())
-    assert blank_text(causal, "in Japan people live") == (list(ids("in Japan people live")), ())
-    assert blank_text(masked, "the {object} .") == ([CLS, *ids("the"), MASK, *ids("."), SEP], (2,))
-    assert blank_text(masked, "in Japan") == ([CLS, *ids("in Japan"), SEP], ())
+    assert blank_text(causal, "the capital of {object} .") == Blank(ids("the capital of"), ())
+    assert blank_text(causal, "in Japan people live") == Blank(ids("in Japan people live"), ())
+    assert blank_text(masked, "the {object} .") == Blank((CLS, *ids("the"), MASK, *ids("."), SEP), (2,))
+    assert blank_text(masked, "in Japan") == Blank((CLS, *ids("in Japan"), SEP), ())
 
 
 def test_a_text_to_go_on_from_must_have_tokens_and_fit(causal: Model, masked: Model) -> None:
