@@ -196,16 +196,16 @@ def test_a_runs_setting_is_repeated_from_its_configuration(tmp_path: Path) -> No
     ids=["activation", "alignment", "baseline", "smoothing"],
 )
 def test_every_method_is_stored_alike_and_repeated_from_its_run(method: Method, position: str, tmp_path: Path) -> None:
-    wish = Wish(("country",), wordings=1)
+    wish = Wish(("capital",), wordings=1)  # their answers the tiny model knows well enough for noise to matter
     with open_catalog(tmp_path) as catalog:
         checkpoint = add_checkpoint(catalog, save_model("llama", tmp_path / "base"))
         model = load_checkpoint(checkpoint)
         first = attribute(catalog, checkpoint, model, method=method, position=position, wish=wish)
         like = setting_of(catalog, show_id(first.run.id))
         again = attribute(catalog, checkpoint, model, method=like.method, position=like.position, wish=wish)
-        assert (first.prompts, again.already, again.run) == (3, 3, first.run)
+        assert (first.prompts, again.already, again.run.id) == (4, 4, first.run.id)
         complete = method.name == "integrated-gradients"
-        assert [one.completeness_error is not None for one in everything(catalog)[0]] == [complete] * 3
+        assert [one.completeness_error is not None for one in everything(catalog)[0]] == [complete] * 4
 
 
 # Imports once, then forks a child for every line it reads, so that ten runs do not import torch ten times.
