@@ -12,7 +12,8 @@ import pytest
 from alembic.script import ScriptDirectory
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ["accelerate", "gguf", "hypothesis", "jinja2", "psycopg", "pyarrow", "pytest", "ray", "starlette", "uvicorn"]
+EXTRAS = ["accelerate", "captum", "gguf", "hypothesis", "jinja2", "knowledge_neurons", "matplotlib", "psycopg"]
+EXTRAS += ["pyarrow", "pytest", "ray", "starlette", "uvicorn"]
 HAS_COMMANDS = (ROOT / "knedit/cli/main.py").exists()
 
 pytestmark = pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="there is no README.md yet")

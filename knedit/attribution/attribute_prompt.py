@@ -14,7 +14,7 @@ from knedit.attribution.base_pass import base_pass, grouped
 from knedit.attribution.baselines import BASELINES, Start
 from knedit.attribution.integrated_gradients import Integral
 from knedit.attribution.method import Method
-from knedit.attribution.methods import WITH_GRADIENTS, score
+from knedit.attribution.methods import score
 from knedit.attribution.sigma import choose_sigma
 from knedit.attribution.smoothing import SMOOTHINGS, sample_seeds
 from knedit.errors import KneditError
@@ -132,7 +132,7 @@ def _attribute_group(
     """Attribute queries with equally many answer tokens, one of these after the other."""
     integrals, probabilities = [], []
     for place in range(len(queries[0].answers)):
-        replay = base_pass(model, queries, place, gradients=method.name in WITH_GRADIENTS)
+        replay = base_pass(model, queries, place)
         probabilities.append(replay.probability)
         integrals.append(score(replay, method, baseline=start(replay, queries, place), memory=memory))
     return _collect(queries, integrals, torch.stack(probabilities))

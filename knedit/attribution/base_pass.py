@@ -36,11 +36,10 @@ def grouped(model: Model, queries: Sequence[Query], *, largest: int) -> list[lis
     ]
 
 
-def base_pass(model: Model, queries: Sequence[Query], place: int, *, gradients: bool = False) -> Replay:
+def base_pass(model: Model, queries: Sequence[Query], place: int) -> Replay:
     """Record the base pass of one group for the answer token number `place`.
 
-    A causal model's prompts end where they predict it and stand at the right. `gradients` are for methods that ask
-    for `base_gradients`.
+    A causal model's prompts end where they predict it and stand at the right.
     """
     ends = [query.positions[place] for query in queries]
     rows = [query.tokens if model.masked else query.tokens[: end + 1] for query, end in zip(queries, ends, strict=True)]
@@ -62,5 +61,4 @@ def base_pass(model: Model, queries: Sequence[Query], place: int, *, gradients: 
         answers=tensor([query.answers[place] for query in queries]),
         mask=tensor(mask) if any(gaps) else None,
         context=tensor([query.context for query in queries]) if model.encoder_decoder else None,
-        gradients=gradients,
     )

@@ -10,6 +10,7 @@ from knedit.models.replay import Replay
 
 
 def gradient_activation(replay: Replay) -> Tensor:
-    """Return w ⊙ ∂P/∂w at the unchanged activations of a replay with gradients, summed over positions, [B, L, F]."""
-    assert replay.base_gradients is not None, "the replay was made without gradients"
+    """Return w ⊙ ∂P/∂w at the unchanged activations of a replay, summed over positions, [B, L, F]."""
+    replay.probe({}, base=True)
+    assert replay.base_gradients is not None
     return (replay.activations * replay.base_gradients).sum(2).transpose(0, 1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from knedit.attribution.quadrature import RULES, Nodes, lobatto, panels
 from knedit.models.replay import DEFAULT_MEMORY, Replay, Rows
 
-DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "midpoint": 20, "gauss": 6, "adaptive": 5}
+DEFAULT_STEPS: Mapping[str, int] = {"left": 20, "right": 20, "ends": 20, "midpoint": 20, "gauss": 6, "adaptive": 5}
 MAX_CUTS = 6
 # What fp32 sums of thousands of terms cannot tell from 0, as a share of the probability.
 _ROUNDING = 2e-6
@@ -101,7 +101,7 @@ def integrate(
     baseline: Tensor | None = None,
     memory: int = DEFAULT_MEMORY,
 ) -> Integral:
-    """Integrate every layer's path for every prompt of a replay that has its base gradients.
+    """Integrate every layer's path for every prompt of a replay.
 
     `steps` is the number of points (of each stretch, both ends included, if adaptive: at least 3); `tolerance` bounds
     the adaptive completeness error of a layer, as a share of the prompt's largest |P(w) − P(w0)| and of the norm of the
@@ -119,15 +119,16 @@ def integrate(
 def _integrate_by_rule(path: _Path, rule: str, steps: int, tolerance: float) -> Tensor:
     """Add a fixed rule up and return the rises [B, L]; the path's upper end is the base pass, P(w0) its lower end."""
     del tolerance
-    assert path.replay.base_gradients is not None
     nodes = RULES[rule](steps)
     weights = dict(zip(nodes.points, nodes.weights, strict=True))
     at_end = weights.pop(1.0, 0.0)
     alphas = sorted({0.0, *weights})
     layer, prompt = _everywhere(path)
-    seen = _evaluate(path, layer, prompt, torch.tensor([alphas] * len(layer), dtype=torch.float64))
+    seen = _evaluate(path, layer, prompt, torch.tensor([alphas] * len(layer), dtype=torch.float64), base=at_end > 0)
     shares = seen.gradient.new_tensor([weights.get(alpha, 0.0) for alpha in alphas])
-    total = torch.einsum("s,nspf->npf", shares, seen.gradient) + at_end * path.replay.base_gradients[layer, prompt]
+    total = torch.einsum("s,nspf->npf", shares, seen.gradient)
+    if path.replay.base_gradients is not None:
+        total = total + at_end * path.replay.base_gradients[layer, prompt]
     parts = (path.way[layer, prompt] * total).sum(1)
     rise = path.replay.probability[prompt] - seen.chance[:, 0]
     path.scores[prompt, layer] = parts
@@ -176,10 +177,11 @@ def _allowed(path: _Path, norms: Tensor, rise: Tensor, tolerance: float) -> Tens
 
 def _whole_paths(path: _Path, nodes: Nodes) -> tuple[_Stretches, _Seen, Tensor]:
     """Return every path as one stretch, what is seen at its inner points, and the rises [B, L]."""
-    assert path.replay.base_gradients is not None
     layer, prompt = _everywhere(path)
     low = torch.zeros(len(layer), dtype=torch.float64)
-    seen = _evaluate(path, layer, prompt, low[:, None] + torch.tensor(nodes.points[:-1], dtype=torch.float64))
+    alphas = low[:, None] + torch.tensor(nodes.points[:-1], dtype=torch.float64)
+    seen = _evaluate(path, layer, prompt, alphas, base=True)
+    assert path.replay.base_gradients is not None
     end = path.replay.probability[prompt]
     stretches = _Stretches(
         layer,
@@ -238,8 +240,11 @@ def _by_prompt(path: _Path, values: Tensor) -> Tensor:
     return values.view(layers, prompts).T.contiguous()
 
 
-def _evaluate(path: _Path, layer: Tensor, prompt: Tensor, alphas: Tensor) -> _Seen:
-    """Return probability and gradient at alphas [N, S] of the paths of N (layer, prompt) pairs, in order of layers."""
+def _evaluate(path: _Path, layer: Tensor, prompt: Tensor, alphas: Tensor, *, base: bool = False) -> _Seen:
+    """Return probability and gradient at alphas [N, S] of the paths of N (layer, prompt) pairs, in order of layers.
+
+    With `base`, let the replay take the gradients at the paths' upper ends as well.
+    """
     steps = alphas.shape[1]
     device = path.way.device
     experiments: dict[int, Rows] = {}
@@ -251,7 +256,7 @@ def _evaluate(path: _Path, layer: Tensor, prompt: Tensor, alphas: Tensor) -> _Se
         values = (start[:, None] + scale * way[:, None]).flatten(0, 1)
         experiments[number] = Rows(prompts.repeat_interleave(steps).to(device), values)
     path.points.index_put_((prompt, layer), torch.full_like(prompt, steps), accumulate=True)
-    found = path.replay.probe(experiments, memory=path.memory)
+    found = path.replay.probe(experiments, base=base, memory=path.memory)
     chance = torch.cat([found[number].probability for number in experiments])
     gradient = torch.cat([answers.gradient for answers in found.values() if answers.gradient is not None])
     return _Seen(chance.view(len(layer), steps), gradient.view(len(layer), steps, *gradient.shape[1:]))

@@ -18,9 +18,6 @@ from knedit.models.replay import Replay
 
 Score = Callable[[Replay, Method, Tensor | None, int], Integral]
 
-# Those whose replay must be made with its base gradients.
-WITH_GRADIENTS = frozenset({"integrated-gradients", "gradient-activation"})
-
 
 def score(replay: Replay, method: Method, *, baseline: Tensor | None, memory: int) -> Integral:
     """Return what a method gives for every neuron of every prompt; what it does not have is NaN.

@@ -1,7 +1,8 @@
 """Rules for the integral over the path from the baseline (0) to the activation (1): nodes and weights.
 
-`left` is the sum of Dai et al.'s published code, `right` the one of their paper (equation 5); `midpoint` and `gauss`
-(Gauss–Legendre) are the textbook rules, `lobatto` (Gauss–Lobatto) the one with both ends. Knows nothing of networks.
+`left` is the sum of Dai et al.'s published code, `right` the one of their paper (equation 5), `ends` the one of
+EleutherAI's library knowledge-neurons; `midpoint` and `gauss` (Gauss–Legendre) are the textbook rules, `lobatto`
+(Gauss–Lobatto) the one with both ends. Knows nothing of networks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,11 @@ def left(steps: int) -> Nodes:
 def right(steps: int) -> Nodes:
     """Return 1/m … 1, each of weight 1/m."""
     return Nodes(tuple(k / steps for k in range(1, steps + 1)), (1 / steps,) * steps)
+
+
+def ends(steps: int) -> Nodes:
+    """Return m equally spaced points from 0 to 1, both included, each of weight 1/m; 0 alone for m = 1."""
+    return Nodes(tuple(k / max(steps - 1, 1) for k in range(steps)), (1 / steps,) * steps)
 
 
 def midpoint(steps: int) -> Nodes:
@@ -60,4 +66,10 @@ def panels(points: Sequence[float]) -> list[list[float]]:
     return weights
 
 
-RULES: Mapping[str, Callable[[int], Nodes]] = {"left": left, "right": right, "midpoint": midpoint, "gauss": gauss}
+RULES: Mapping[str, Callable[[int], Nodes]] = {
+    "left": left,
+    "right": right,
+    "ends": ends,
+    "midpoint": midpoint,
+    "gauss": gauss,
+}

@@ -12,7 +12,7 @@ from knedit.errors import KneditError
 Command = Callable[..., Any]
 
 METHODS = ("integrated-gradients", "activation", "gradient-activation", "log-probability-increase", "alignment")
-RULES = ("adaptive", "gauss", "midpoint", "left", "right")
+RULES = ("adaptive", "gauss", "midpoint", "left", "right", "ends")
 BASELINES = ("zero", "mean", "mask-token")
 SMOOTHINGS = ("noisegrad", "smoothgrad", "fusiongrad")
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "auto")
@@ -26,7 +26,7 @@ _OPTIONS = (
         type=click.Choice(RULES),
         default="adaptive",
         show_default=True,
-        help="Integrated gradients' quadrature; left is the authors' code, right the paper.",
+        help="Quadrature of the path; left is the authors' code, right the paper, ends EleutherAI's library.",
     ),
     click.option("--steps", type=int, help="Points (of each interval, if adaptive)."),
     click.option(

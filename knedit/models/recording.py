@@ -64,10 +64,9 @@ class Prefix(DynamicCache):
         return int(self._recorded[0].shape[-2])
 
 
-def record(
-    model: Model, tokens: Tensor, *, mask: Tensor | None, context: Tensor | None, start: int, gradients: bool
-) -> Recording:
-    """Run the network's blocks as it runs them itself; with `gradients`, keep the graph from the first block on.
+@torch.no_grad()
+def record(model: Model, tokens: Tensor, *, mask: Tensor | None, context: Tensor | None, start: int) -> Recording:
+    """Run the network's blocks as it runs them itself.
 
     `context` [B, S] is what an encoder reads; then `start` is 0, as it is in a masked model.
     """
@@ -76,31 +75,19 @@ def record(
     if not model.masked and not model.encoder_decoder:
         cache = DynamicCache()
         if start:
-            with torch.no_grad():
-                model.run(tokens[:, :start], **_causal_arguments(cache, mask, slice(0, start)))
+            model.run(tokens[:, :start], **_causal_arguments(cache, mask, slice(0, start)))
         arguments = _causal_arguments(cache, mask, slice(start, tokens.shape[1]))
     else:
         assert mask is None, "these models' prompts are of one length"
         assert start == 0, "these models' tokens are all replayed"
     recording = Recording()
-    with torch.set_grad_enabled(gradients), _Notes(recording, gradients=gradients).taken(model):
+    with _Notes(recording).taken(model):
         model.run(tokens[:, start:], context, **arguments)
     if cache is not None:
         layers: Sequence[Any] = cache.layers
         for call, layer in zip(recording.calls, layers, strict=True):
-            call.prefix = layer.keys[..., :start, :].detach(), layer.values[..., :start, :].detach()
+            call.prefix = layer.keys[..., :start, :], layer.values[..., :start, :]
     return recording
-
-
-def forget_graph(recording: Recording) -> None:
-    """Detach everything recorded, so that the base pass's graph is freed."""
-    for call in recording.calls:
-        call.hidden = call.hidden.detach()
-        call.args, call.kwargs = _detached(call.args), _detached(call.kwargs)
-        call.attention = _detached(call.attention)
-        call.projected = [tensor.detach() for tensor in call.projected]
-    recording.neurons = [tensor.detach() for tensor in recording.neurons]
-    recording.outputs = [tensor.detach() for tensor in recording.outputs]
 
 
 def call_block(block: nn.Module, call: Call, hidden: Tensor, prompts: Tensor, **changed: Any) -> Tensor:
@@ -135,9 +122,8 @@ def take(recorded: Tensor, prompts: Tensor) -> Tensor:
 class _Notes:
     """Hooks that note the calls of blocks and their parts, in the order in which they are made."""
 
-    def __init__(self, recording: Recording, *, gradients: bool) -> None:
+    def __init__(self, recording: Recording) -> None:
         self._recording = recording
-        self._gradients = gradients
 
     @contextmanager
     def taken(self, model: Model) -> Iterator[None]:
@@ -160,13 +146,10 @@ class _Notes:
                     hooks.callback(handle.remove)
             yield
 
-    def _call(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden = first_input(args, kwargs)
         rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-        if self._gradients and not self._recording.calls:
-            hidden = hidden.detach().requires_grad_()
         self._recording.calls.append(Call(hidden, args[1:] if args else (), rest))
-        return (hidden, *args[1:]), rest
 
     def _output(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         self._recording.outputs.append(first_output(output))
@@ -192,13 +175,3 @@ def _causal_arguments(cache: Cache, mask: Tensor | None, part: slice) -> dict[st
         places = (mask.cumsum(-1) - 1).clamp(min=0)
         arguments |= {"attention_mask": mask[:, : part.stop], "position_ids": places[:, part]}
     return arguments
-
-
-def _detached(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, tuple):
-        return tuple(_detached(part) for part in value)
-    if isinstance(value, dict):
-        return {name: _detached(part) for name, part in value.items()}
-    return value

@@ -11,7 +11,7 @@ Shapes: B prompts, T tokens, Q replayed tokens, P changed tokens, R rows (experi
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,8 +19,9 @@ from torch import Tensor
 from knedit.errors import ModelError
 from knedit.models.hooks import frozen
 from knedit.models.model import Model
-from knedit.models.recording import Recording, forget_graph, record, take
+from knedit.models.recording import record, take
 from knedit.models.shortcuts import Place, Shortcuts
+from knedit.models.vocabulary import log_probability_of, probability_of
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +52,8 @@ class Replay:
     tokens are the decoder's. `positions` [B, P] are the tokens at which neurons
     are changed, together; `answer_positions` [B] (in a causal model none before the prompt's positions) the tokens
     whose output must predict `answers` [B]. After construction `activations` [L, B, P, F] holds the neurons' own
-    values at the positions and `probability` [B] the answers' probabilities; with `gradients`, `base_gradients`
-    [L, B, P, F] those of the probability by the activations. All in float32.
+    values at the positions and `probability` [B] the answers' probabilities; after a probe with `base`,
+    `base_gradients` [L, B, P, F] holds those of the probability by the activations. All in float32.
     """
 
     def __init__(
@@ -65,7 +66,6 @@ class Replay:
         answers: Tensor,
         mask: Tensor | None = None,
         context: Tensor | None = None,
-        gradients: bool = False,
     ) -> None:
         self.model = model
         self.answers = answers
@@ -78,25 +78,31 @@ class Replay:
         self._shortcuts = Shortcuts(model)
         self._positions = positions - start
         self._answer_positions = answer_positions - start
-        with frozen(model.net):
-            self._recording = record(model, tokens, mask=mask, context=context, start=start, gradients=gradients)
-            self._see(gradients=gradients)
+        self.base_gradients: Tensor | None = None
+        with torch.no_grad(), frozen(model.net):
+            self._recording = record(model, tokens, mask=mask, context=context, start=start)
+            self._see()
 
     def probe(
-        self, experiments: Mapping[int, Rows], *, gradients: bool = True, memory: int = DEFAULT_MEMORY
+        self,
+        experiments: Mapping[int, Rows],
+        *,
+        gradients: bool = True,
+        base: bool = False,
+        memory: int = DEFAULT_MEMORY,
     ) -> dict[int, Answers]:
-        """Return what each layer's experiments give, rows in the order given.
+        """Return what each layer's experiments give, rows in the order given; with `base`, take `base_gradients` too.
 
         All layers share one walk up the blocks, cut into as many walks as `memory` bytes ask for; a walk for which the
         machine has no memory left is cut in halves, with a warning. Raises ModelError if one row is too many.
         """
         found: dict[int, list[Answers]] = {layer: [] for layer in experiments}
         with torch.set_grad_enabled(gradients), frozen(self.model.net), self._shortcuts.lent():
-            waiting = list(self._chunks(experiments, memory))
+            waiting = list(self._chunks(experiments, memory)) or [{}]
             while waiting:
                 chunk = waiting.pop(0)
                 try:
-                    answers = self._walk(chunk, gradients=gradients)
+                    answers = self._walk(chunk, gradients=gradients, base=base)
                 except (torch.OutOfMemoryError, RuntimeError) as error:
                     if not _out_of_memory(error):
                         raise
@@ -104,6 +110,7 @@ class Replay:
                 if answers is None:
                     waiting[:0] = self._halves(chunk)
                     continue
+                base = False
                 for layer, answer in answers.items():
                     found[layer].append(answer)
         return {layer: _join(parts) for layer, parts in found.items()}
@@ -120,28 +127,25 @@ class Replay:
             for first in range(0, len(rows.prompts), fit):
                 prompts = rows.prompts[first : first + fit]
                 joined = self._joined(layer, prompts, rows.values[first : first + fit])
-                parts.append(_log_probability(self.model.logits(joined[:, -1]), self.answers[prompts]))
+                parts.append(log_probability_of(self.model, joined[:, -1], self.answers[prompts]))
         return torch.cat(parts)
 
     @property
     def _hidden_width(self) -> int:
         return int(self._recording.outputs[0].shape[-1])
 
-    def _see(self, *, gradients: bool) -> None:
-        """Read activations, probability and gradients off the base pass; then let its graph go."""
-        recording: Recording = self._recording
-        everyone = Place(torch.arange(len(self.answers)), self._positions)
-        with torch.set_grad_enabled(gradients):
-            answer = Place(everyone.prompts, self._answer_positions[:, None]).pick(recording.outputs[-1])
-            probability = _probability_of(self.model.logits(answer[:, 0]), self.answers)
-        self.base_gradients: Tensor | None = None
-        if gradients:
-            found = torch.autograd.grad(probability.sum(), recording.neurons)
-            self.base_gradients = torch.stack([everyone.pick(self._rows(grad)).float() for grad in found])
-        forget_graph(recording)
-        self.probability = probability.detach()
-        self.activations = torch.stack([everyone.pick(self._rows(seen)).float() for seen in recording.neurons])
+    def _see(self) -> None:
+        """Read activations and probability off the base pass."""
+        recording = self._recording
+        answer = Place(self._everyone, self._answer_positions[:, None]).pick(recording.outputs[-1])
+        self.probability = probability_of(self.model, answer[:, 0], self.answers)
+        place = Place(self._everyone, self._positions)
+        self.activations = torch.stack([place.pick(self._rows(seen)).float() for seen in recording.neurons])
         recording.neurons = []
+
+    @property
+    def _everyone(self) -> Tensor:
+        return torch.arange(len(self.answers), device=self.answers.device)
 
     def _rows(self, neurons: Tensor) -> Tensor:
         """Return what a down projection took as [B, Q, F]."""
@@ -202,40 +206,75 @@ class Replay:
                     half[layer] = Rows(part.prompts[piece], part.values[piece])
         return halves
 
-    def _walk(self, chunk: Mapping[int, Rows], *, gradients: bool) -> dict[int, Answers]:
-        """Walk up the blocks once: the rows of lower layers pass through, each layer's own rows join."""
+    def _walk(self, chunk: Mapping[int, Rows], *, gradients: bool, base: bool) -> dict[int, Answers]:
+        """Walk up the blocks once: the rows of lower layers pass through, each layer's own rows join.
+
+        With `base`, the base pass itself is among them, as the first rows, and shows its gradients as it comes back.
+        """
         dtype = self._recording.outputs[0].dtype
         leaves = {layer: rows.values.to(dtype).detach().requires_grad_(gradients) for layer, rows in chunk.items()}
+        lowest = self._recording.calls[0].hidden.detach().clone().requires_grad_(gradients) if base else None
         # views, since profilers that follow modules cannot take leaves for their inputs
-        prompts, hidden = self._climb(chunk, {layer: leaf.view_as(leaf) for layer, leaf in leaves.items()})
-        probability = _probability_of(self.model.logits(hidden), self.answers[prompts])
+        views = {layer: leaf.view_as(leaf) for layer, leaf in leaves.items()}
+        prompts, hidden = self._climb(chunk, views, None if lowest is None else lowest.view_as(lowest))
+        probability = probability_of(self.model, hidden, self.answers[prompts])
         grads: Sequence[Tensor | None] = [None] * len(leaves)
         if gradients:
-            grads = torch.autograd.grad(probability.sum(), list(leaves.values()))
+            wanted = [*leaves.values(), *([] if lowest is None else [lowest])]
+            grads = torch.autograd.grad(probability.sum(), wanted)[: len(leaves)]
         counts = [len(rows.prompts) for rows in chunk.values()]
-        shares = torch.split(probability.detach(), counts)
+        shares = torch.split(probability.detach()[len(prompts) - sum(counts) :], counts)
         return {
             layer: Answers(share, None if grad is None else grad.float())
             for layer, share, grad in zip(chunk, shares, grads, strict=True)
         }
 
-    def _climb(self, chunk: Mapping[int, Rows], leaves: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the rows' prompts [R] and what the last block puts out at the answers' positions, [R, D]."""
+    def _climb(
+        self, chunk: Mapping[int, Rows], leaves: Mapping[int, Tensor], lowest: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the rows' prompts [R] and what the last block puts out at the answers' positions, [R, D].
+
+        `lowest` [B, Q, D] is what the first block took in the base pass, if that is wanted too.
+        """
         last = self.model.layout.n_layers - 1
         prompts = self.answers.new_empty(0)
         hidden = self._recording.calls[0].hidden[:0]
         fresh: Place | None = None
-        for layer in range(min(chunk), last + 1):
+        if lowest is not None:
+            prompts, hidden = self._everyone, lowest
+            self.base_gradients = torch.zeros_like(self.activations)
+        for layer in range(0 if lowest is not None else min(chunk), last + 1):
             if len(prompts):
-                answers = self._answer_positions[prompts] if layer == last else None
-                call = self._recording.calls[layer]
-                hidden = self._shortcuts.rise(layer, call, hidden, prompts, fresh=fresh, answers=answers)
+                hidden = self._shortcuts.rise(
+                    layer,
+                    self._recording.calls[layer],
+                    hidden,
+                    prompts,
+                    fresh=fresh,
+                    answers=self._answer_positions[prompts] if layer == last else None,
+                    watch=partial(self._follow, layer, len(prompts)) if lowest is not None else None,
+                )
             fresh = None
             if layer in chunk:
                 fresh, joined = self._entering(layer, chunk[layer], leaves[layer], last=layer == last)
                 hidden = torch.cat([hidden, joined]) if len(prompts) else joined
                 prompts = torch.cat([prompts, fresh.prompts])
         return prompts, hidden[:, 0]
+
+    def _follow(self, layer: int, rows: int, neurons: Tensor) -> None:
+        """Let the neurons of `rows` rows, the base pass first, leave its gradients behind on the way back."""
+
+        def keep(gradient: Tensor) -> None:
+            assert self.base_gradients is not None
+            states = gradient.reshape(rows, -1, gradient.shape[-1])[: len(self.answers)]
+            if states.shape[1] < self._recording.calls[layer].hidden.shape[1]:  # the answers' tokens alone
+                same = self._positions == self._answer_positions[:, None]
+                self.base_gradients[layer] = (states * same[..., None].to(states)).float()
+            else:
+                self.base_gradients[layer] = Place(self._everyone, self._positions).pick(states).float()
+
+        if neurons.requires_grad:
+            neurons.register_hook(keep)  # type: ignore[no-untyped-call]
 
     def _entering(self, layer: int, rows: Rows, values: Tensor, *, last: bool) -> tuple[Place, Tensor]:
         """Return a layer's own rows and what it puts out for them: [R, Q, D], or at the answers alone [R, 1, D]."""
@@ -253,38 +292,6 @@ class Replay:
 
 def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _log_probability(logits: Tensor, answers: Tensor) -> Tensor:
-    """Return the log of the softmax probability of each row's answer token: [R, V], [R] → [R], in float32."""
-    return logits.float().log_softmax(-1).gather(-1, answers[:, None])[:, 0]
-
-
-class _Probability(torch.autograd.Function):
-    """The softmax probability of each row's answer token: [R, V], [R] → [R], in float32.
-
-    As the composed operations, but for one [R, V] table instead of four; its backward pass can run once.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, answers: Tensor) -> Tensor:
-        table = logits.float().softmax(-1)
-        found = table.gather(-1, answers[:, None])[:, 0]
-        ctx.kept = table, found, answers, logits.dtype
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        table, found, answers, dtype = ctx.kept
-        del ctx.kept
-        share = (grads[0] * found)[:, None]
-        return table.mul_(-share).scatter_add_(-1, answers[:, None], share).to(dtype), None
-
-
-def _probability_of(logits: Tensor, answers: Tensor) -> Tensor:
-    found = _Probability.apply(logits, answers)  # type: ignore[no-untyped-call]
-    assert isinstance(found, Tensor)
-    return found
 
 
 def _join(parts: Sequence[Answers]) -> Answers:

@@ -81,6 +81,7 @@ class Shortcuts:
         self._family = model.layout.family
         self._join: _Join | None = None
         self._fresh: _Fresh | None = None
+        self._watch: Callable[[Tensor], None] | None = None
 
     @contextmanager
     def lent(self) -> Iterator[None]:
@@ -100,7 +101,7 @@ class Shortcuts:
                     parts.append((family.ffn, partial(self._feed, down)))
                 elif family.neurons:
                     parts.append((family.neurons, self._activate))
-                elif not self._model.layout.n_experts:
+                if not self._model.layout.n_experts:
                     lending.callback(down.register_forward_pre_hook(self._plant).remove)
                 for path, part in parts:
                     lending.enter_context(lent_forward(block.get_submodule(path), part))
@@ -122,14 +123,24 @@ class Shortcuts:
             self._join = None
 
     def rise(
-        self, layer: int, call: Call, hidden: Tensor, prompts: Tensor, *, fresh: Place | None, answers: Tensor | None
+        self,
+        layer: int,
+        call: Call,
+        hidden: Tensor,
+        prompts: Tensor,
+        *,
+        fresh: Place | None = None,
+        answers: Tensor | None = None,
+        watch: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Return the block's output for rows of hidden states [R, T, D] that have changed below.
 
         `fresh` names the last rows, which differ from the recording at their positions alone; `answers` [R] the token
-        at which each row's output is wanted, if it is wanted at one alone: then the output is [R, 1, D].
+        at which each row's output is wanted, if it is wanted at one alone: then the output is [R, 1, D]. `watch` is
+        shown the neurons, [R, T, F] or of the answers alone, in some families flat.
         """
         block = self._model.blocks[layer]
+        self._watch = watch
         if fresh is not None and call.projected and hidden.shape[1] > 1:
             self._fresh = _Fresh(fresh, call.projected)
         try:
@@ -141,7 +152,7 @@ class Shortcuts:
                 return call_block(block, call, one.pick(hidden), prompts, past_key_values=cache)
             return one.pick(call_block(block, call, hidden, prompts))
         finally:
-            self._fresh = None
+            self._fresh = self._watch = None
 
     def _keys_and_values(self, block: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and values [R, heads, T, head width] of all tokens, in a family of BERT's make."""
@@ -170,6 +181,8 @@ class Shortcuts:
     def _replace(self, _: nn.Module, neurons: Tensor) -> Tensor:
         """Return what a down projection shall take instead of neurons [R, T, F], which some families flatten."""
         if self._join is None:
+            if self._watch is not None:
+                self._watch(neurons)
             return neurons
         values, place = self._join.values.to(neurons.dtype), self._join.place
         if place is None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from knedit.attribution.quadrature import RULES, Nodes, gauss, left, lobatto, midpoint, panels, right
+from knedit.attribution.quadrature import RULES, Nodes, ends, gauss, left, lobatto, midpoint, panels, right
 
 
 def integral(nodes: Nodes, degree: int) -> float:
@@ -13,6 +13,7 @@ def test_the_sums_nodes_by_hand() -> None:
     quarter = (0.25, 0.25, 0.25, 0.25)
     assert left(4) == Nodes((0.0, 0.25, 0.5, 0.75), quarter)
     assert right(4) == Nodes((0.25, 0.5, 0.75, 1.0), quarter)
+    assert ends(4) == Nodes((0.0, 1 / 3, 2 / 3, 1.0), quarter)
     assert midpoint(4) == Nodes((0.125, 0.375, 0.625, 0.875), quarter)
 
 
@@ -20,6 +21,7 @@ def test_one_step_stands_at_the_start_the_end_and_the_middle() -> None:
     assert {name: rule(1).points for name, rule in RULES.items()} == {
         "left": (0.0,),
         "right": (1.0,),
+        "ends": (0.0,),
         "midpoint": (0.5,),
         "gauss": (0.5,),
     }
@@ -56,6 +58,7 @@ def test_gauss_is_exact_up_to_degree_two_m_minus_one_and_no_further(steps: int) 
 def test_the_errors_of_the_sums_are_the_textbooks(steps: int) -> None:
     assert integral(left(steps), 1) == pytest.approx(0.5 - 0.5 / steps)
     assert integral(right(steps), 1) == pytest.approx(0.5 + 0.5 / steps)
+    assert integral(ends(steps), 1) == pytest.approx(0.5 if steps > 1 else 0)
     assert integral(midpoint(steps), 1) == pytest.approx(0.5)
     assert integral(midpoint(steps), 2) == pytest.approx(1 / 3 - 1 / (12 * steps**2))
 

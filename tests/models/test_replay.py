@@ -24,8 +24,8 @@ def tiny(name: str) -> Model:
     return wrap_model(network(name), tokenizer(masked=name in MASKED))
 
 
-def recorded(model: Model, *, gradients: bool = False) -> Replay:
-    return Replay(model, TOKENS, positions=POSITIONS, answer_positions=ENDS, answers=ANSWERS, gradients=gradients)
+def recorded(model: Model) -> Replay:
+    return Replay(model, TOKENS, positions=POSITIONS, answer_positions=ENDS, answers=ANSWERS)
 
 
 def planted(model: Model, layer: int, prompt: int, values: Tensor) -> Tensor:
@@ -72,7 +72,9 @@ def test_rows_of_several_prompts_and_places_give_what_the_whole_network_gives(na
 @pytest.mark.parametrize("name", TINY)
 def test_the_base_pass_gives_activations_probabilities_and_gradients(name: str) -> None:
     model = tiny(name)
-    replay = recorded(model, gradients=True)
+    replay = recorded(model)
+    assert replay.base_gradients is None
+    replay.probe({}, base=True)
     assert replay.base_gradients is not None
     assert replay.activations.shape == (model.layout.n_layers, 3, 2, model.layout.ffn_width)
     for layer in range(model.layout.n_layers):
