@@ -41,3 +41,7 @@ class CheckpointError(KneditError):
 
 class EditError(KneditError):
     """An edit cannot be planned, computed or applied as asked."""
+
+
+class WorkerError(KneditError):
+    """Workers cannot be had, or die over the same work again and again."""

@@ -121,14 +121,18 @@ class AttributionRun:
 
 @dataclass(frozen=True, slots=True)
 class PromptAttribution:
-    """What one prompt gave. `status` is "ok", or says in a word why the prompt was not, or not well, attributed."""
+    """What one prompt gave. `status` is "ok", "inexact" (the error misses the tolerance) or "unusable" (see `reason`).
+
+    `completeness_error` is None where the method has none, or nothing was attributed.
+    """
 
     run_id: int
     prompt_id: int
     probability: float
-    completeness_error: float
+    completeness_error: float | None
     peak: float
     status: str = "ok"
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

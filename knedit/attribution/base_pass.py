@@ -14,6 +14,14 @@ from knedit.models.prompting import Query
 from knedit.models.replay import Replay
 
 
+def kind(model: Model, query: Query) -> tuple[int, ...]:
+    """Return what queries must have in common to share a base pass."""
+    neurons = query.neurons or query.positions[:1]
+    whole = model.masked or model.encoder_decoder
+    tail = len(query.tokens) if whole else query.positions[0] - min(neurons)
+    return len(query.answers), len(neurons), tail, len(query.context)
+
+
 def grouped(model: Model, queries: Sequence[Query], *, largest: int) -> list[list[int]]:
     """Return the numbers of queries that can share a base pass, at most `largest` together.
 
@@ -22,10 +30,7 @@ def grouped(model: Model, queries: Sequence[Query], *, largest: int) -> list[lis
     """
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for number, query in enumerate(queries):
-        neurons = query.neurons or query.positions[:1]
-        whole = model.masked or model.encoder_decoder
-        tail = len(query.tokens) if whole else query.positions[0] - min(neurons)
-        groups[len(query.answers), len(neurons), tail, len(query.context)].append(number)
+        groups[kind(model, query)].append(number)
     return [
         numbers[first : first + largest] for numbers in groups.values() for first in range(0, len(numbers), largest)
     ]

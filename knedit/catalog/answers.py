@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from knedit.records import Fact, KnowledgeNeuron, Relation
+from knedit.records import AttributionRun, Fact, KnowledgeNeuron, Prompt, PromptAttribution, Relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +66,23 @@ class RelationNeuron:
     facts: int
     score: float
     generic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run, its checkpoint's name, its facts, and its prompts by status; a status without prompts is left out."""
+
+    run: AttributionRun
+    checkpoint: str
+    facts: int
+    prompts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOutcome:
+    """What one prompt gave, with its fact and its relation's key."""
+
+    relation: str
+    fact: Fact
+    prompt: Prompt
+    attribution: PromptAttribution

@@ -6,7 +6,7 @@ Builds statements and runs none; knows nothing of connections. The refining coun
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, Executable, and_, case, distinct, func, select, tuple_
+from sqlalchemy import ColumnElement, Executable, Select, and_, case, distinct, func, select, tuple_
 
 from knedit.catalog.schema import (
     facts,
@@ -56,6 +56,34 @@ def attributed_facts(run_id: int) -> Executable:
         .where(prompt_attributions.c.run_id == run_id)
         .group_by(facts.c.id, facts.c.relation_id)
         .order_by(facts.c.id)
+    )
+
+
+def prompts_by_status() -> Select[int, str, int]:
+    """Select run, status, and the number of prompts that stand so."""
+    run, status = prompt_attributions.c.run_id, prompt_attributions.c.status
+    return select(run, status, func.count()).group_by(run, status).order_by(run, status)
+
+
+def facts_by_run() -> Select[int, int]:
+    """Select run and the number of its facts."""
+    run = prompt_attributions.c.run_id
+    joined = prompt_attributions.join(prompts, prompts.c.id == prompt_attributions.c.prompt_id)
+    return select(run, func.count(distinct(prompts.c.fact_id))).select_from(joined).group_by(run)
+
+
+def outcomes(run_id: int, status: str, limit: int) -> Executable:
+    """Select relation key, Fact, Prompt and PromptAttribution of one status, the largest completeness error first."""
+    error = prompt_attributions.c.completeness_error
+    return (
+        select(relations.c.key, facts, prompts, prompt_attributions)
+        .select_from(prompt_attributions)
+        .join(prompts, prompts.c.id == prompt_attributions.c.prompt_id)
+        .join(facts, facts.c.id == prompts.c.fact_id)
+        .join(relations, relations.c.id == facts.c.relation_id)
+        .where(prompt_attributions.c.run_id == run_id, prompt_attributions.c.status == status)
+        .order_by(func.coalesce(error, 0.0).desc(), relations.c.key, facts.c.subject, prompts.c.text, prompts.c.id)
+        .limit(limit)
     )
 
 

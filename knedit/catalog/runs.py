@@ -3,19 +3,24 @@
 Knows nothing of how a score comes to be.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
 from knedit.catalog import queries, schema
+from knedit.catalog.answers import PromptOutcome, RunSummary
+from knedit.catalog.naming import id_range, say_which
 from knedit.catalog.rows import Transactions, add, batches
 from knedit.errors import CatalogError
 from knedit.records import (
     AttributedFact,
     AttributionRun,
     CoarseCount,
+    Fact,
     NeuronScore,
+    Prompt,
     PromptAttribution,
     show_id,
 )
@@ -44,6 +49,47 @@ class RunVerbs(Transactions):
             wanted = wanted.where(table.c.checkpoint_id == checkpoint_id)
         with self._reading() as connection:
             return [AttributionRun(*row) for row in connection.execute(wanted)]
+
+    def find_run(self, reference: str) -> AttributionRun:
+        """Return the run whose shown id alone begins with `reference`, of at least four digits."""
+        known = self.runs()
+        ids = id_range(reference)
+        found = [run for run in known if ids is not None and ids[0] <= run.id <= ids[1]]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            which = say_which([show_id(run.id) for run in found])
+            raise CatalogError(f'{len(found)} runs begin with "{reference}"', cure=which)
+        cure = say_which([show_id(run.id) for run in known]) if known else "Run: knedit attribute CHECKPOINT"
+        raise CatalogError(f'There is no run "{reference}" in the catalog', cure=cure)
+
+    def run_summaries(self, checkpoint_id: int | None = None) -> list[RunSummary]:
+        """Return the runs of one checkpoint, or of all, the newest first, with what they counted."""
+        table = schema.checkpoints
+        with self._reading() as connection:
+            names = {row.id: row.name for row in connection.execute(select(table.c.id, table.c.name))}
+            facts = {row[0]: row[1] for row in connection.execute(queries.facts_by_run())}
+            statuses: dict[int, dict[str, int]] = defaultdict(dict)
+            for run_id, status, count in connection.execute(queries.prompts_by_status()):
+                statuses[run_id][status] = count
+        return [
+            RunSummary(run, names[run.checkpoint_id], facts.get(run.id, 0), statuses[run.id])
+            for run in self.runs(checkpoint_id)
+        ]
+
+    def outcomes(self, run_id: int, status: str, *, limit: int = 20) -> list[PromptOutcome]:
+        """Return prompts that stand so, the largest completeness error first; ties by relation, subject, text."""
+        ends = [1, 1 + len(schema.facts.c), 1 + len(schema.facts.c) + len(schema.prompts.c)]
+        with self._reading() as connection:
+            return [
+                PromptOutcome(
+                    row[0],
+                    Fact(*row[ends[0] : ends[1]]),
+                    Prompt(*row[ends[1] : ends[2]]),
+                    PromptAttribution(*row[ends[2] :]),
+                )
+                for row in connection.execute(queries.outcomes(run_id, status, limit))
+            ]
 
     def attributed_prompts(self, run_id: int) -> set[int]:
         """Return the ids of the prompts that the run is done with, whatever they gave."""

@@ -183,9 +183,10 @@ prompt_attributions = Table(
     _part("run_id", "attribution_runs.id"),
     _part("prompt_id", "prompts.id"),
     _number("probability"),
-    _number("completeness_error"),
+    _number("completeness_error", nullable=True),
     _number("peak"),
     _words("status"),
+    _words("reason", nullable=True),
     CheckConstraint("status <> ''", name="status"),
     sqlite_with_rowid=False,
 )

@@ -4,67 +4,55 @@ from typing import Any
 
 import click
 
-from knedit.cli.options import dtype_option, json_option, with_catalog
-from knedit.cli.show import progress_bar, show_json
+from knedit.cli.method_options import chosen_setting, method_options
+from knedit.cli.options import MemorySize, json_option, with_catalog
+from knedit.cli.progress import attribution_progress
+from knedit.cli.show import show_json
 from knedit.records import show_id
+
+_PLACE = ("workers", "device", "device_map", "memory")
 
 
 @click.command()
 @click.argument("checkpoint")
 @click.option("--relation", "relations", multiple=True, metavar="R", help="This relation's facts; may be repeated.")
 @click.option("--fact", "facts", multiple=True, metavar="R/SUBJECT", help="Only this fact; may be repeated.")
-@click.option(
-    "--rule",
-    type=click.Choice(["adaptive", "gauss", "midpoint", "left", "right"]),
-    default="adaptive",
-    show_default=True,
-    help="Quadrature; left is the authors' code, right the paper.",
-)
-@click.option("--steps", type=int, help="Points (of each interval, if adaptive).")
-@click.option(
-    "--tolerance",
-    type=float,
-    default=0.01,
-    show_default=True,
-    help="Adaptive: completeness error allowed, as a share of the largest |P(w) − P(0)|.",
-)
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many facts of each relation.")
 @click.option("--wordings", type=click.IntRange(min=1), help="At most so many prompts of each fact.")
 @click.option("--single-token", is_flag=True, help="Refuse facts whose answer is several tokens.")
-@dtype_option
+@method_options
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Prompts of one transaction.")
+@click.option("--memory", type=MemorySize(), default="2GiB", show_default=True, help="For activations, as 500MB.")
+@click.option("--device", metavar="D", help="Where to compute: cpu, cuda, cuda:1; else CUDA where there is one.")
+@click.option("--device-map", metavar="auto", help="Spread a model that is too large for one device (accelerate).")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Ray's, one a device.")
+@click.option("--ray-address", metavar="HOST:PORT", help="Join this Ray cluster instead of working on this machine.")
 @with_catalog
 @json_option
-def attribute(
-    catalog: Any,
-    *,
-    checkpoint: str,
-    relations: tuple[str, ...],
-    facts: tuple[str, ...],
-    rule: str,
-    steps: int | None,
-    tolerance: float,
-    limit: int | None,
-    wordings: int | None,
-    single_token: bool,
-    dtype: str,
-    as_json: bool,
-) -> None:
+def attribute(catalog: Any, *, checkpoint: str, as_json: bool, **arguments: Any) -> None:
     """Score every neuron of a CHECKPOINT for every fact; what is done stays done, so run it again to go on."""
-    from knedit.attribution.method import Method
     from knedit.flows.attribute import Wish
     from knedit.flows.attribute import attribute as run
-    from knedit.flows.checkpoint import load_checkpoint
+    from knedit.flows.places import Place, opened
 
-    method = Method(rule=rule, steps=steps, tolerance=tolerance)
     found = catalog.find_checkpoint(checkpoint)
-    model = load_checkpoint(found, dtype=dtype)
-    with progress_bar("Attributing facts") as progress:
+    setting = chosen_setting(catalog, arguments)
+    batch = arguments.pop("batch")
+    place = Place(address=arguments.pop("ray_address"), **{name: arguments.pop(name) for name in _PLACE})
+    wish = Wish(**arguments)
+    with (
+        opened(found, setting.dtype, place) as (model, pool),
+        attribution_progress("Attributing") as progress,
+    ):
         report = run(
             catalog,
             found,
             model,
-            method=method,
-            wish=Wish(relations, facts, limit, wordings, single_token),
+            method=setting.method,
+            position=setting.position,
+            wish=wish,
+            batch=batch,
+            pool=pool,
             progress=progress,
         )
     show_json(report) if as_json else click.echo(_told(report))
@@ -75,10 +63,11 @@ def _told(report: Any) -> str:
         f"Run {show_id(report.run.id)}: {report.attributed} facts attributed ({report.prompts} prompts), "
         f"{report.already} already done, {report.without_prompts} without a prompt for this kind of model."
     ]
+    shown = f"See: knedit runs show {show_id(report.run.id)[:8]}"
     if report.inexact:
-        lines.append(f"{report.inexact} prompts missed the tolerance; they are stored with their error.")
+        lines.append(f"{report.inexact} prompts missed the tolerance; they are stored with their error. {shown}")
     if report.unusable:
-        lines.append(f"{report.unusable} prompts could not be asked; the reasons stand above.")
+        lines.append(f"{report.unusable} prompts could not be asked; their reasons are stored. {shown}")
     return "\n".join(lines)
 
 

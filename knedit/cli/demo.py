@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from knedit.cli.judged import show_judged
-from knedit.cli.show import progress_bar, show_rows
+from knedit.cli.progress import attribution_progress
+from knedit.cli.show import show_rows
 from knedit.errors import KneditError, ModelError
 from knedit.records import show_id
 
@@ -95,7 +96,7 @@ def _find_neurons(catalog: Any, checkpoint: Any, model: Any, update: str, erased
         (Wish(others, limit=_FEW, wordings=_WORDINGS), "other relations"),
     )
     for wish, what in wishes:
-        with progress_bar(what) as progress:
+        with attribution_progress(what) as progress:
             report = attribute(catalog, checkpoint, model, method=Method(), wish=wish, progress=progress)
         click.echo(
             f"{what}: {report.attributed} facts attributed now ({report.prompts} prompts), {report.already} before;"

@@ -1,5 +1,6 @@
-"""Options that many commands share: which catalog, and JSON instead of a table."""
+"""Options that many commands share: which catalog, JSON instead of a table, sizes of memory."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -43,3 +44,22 @@ dtype_option = click.option(
     show_default=True,
     help="Precision of the computation.",
 )
+
+_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+class MemorySize(click.ParamType[int]):
+    """A number of bytes as people write it: 2GiB, 500MB, 1.5 G or 800000000."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
+        size = 0
+        if found and not (found[3] and not found[2]):
+            size = int(float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2].lower()])
+        if size < 1:
+            self.fail(f"{value!r} is no size of memory. Write it like 2GiB or 500MB.", param, ctx)
+        return size

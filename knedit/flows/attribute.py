@@ -1,31 +1,44 @@
 """Attribute a checkpoint's facts: take facts and prompts from the catalog, ask the engine, put the scores back.
 
-One transaction a fact: a run that is killed loses at most the fact in hand, and the same command goes on from there.
+One transaction a block of prompts, written by this process alone: a run that is killed loses at most the blocks in
+hand, and the same command goes on from there to the same scores.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
-from knedit.attribution.attribute_prompt import Attribution, attribute_queries
-from knedit.attribution.integrated_gradients import DEFAULT_STEPS
 from knedit.attribution.method import Method
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError, ModelError
+from knedit.flows.blocks import (
+    Attributor,
+    Block,
+    Found,
+    Setting,
+    Sounded,
+    Sounding,
+    Work,
+    check_position,
+    cut_blocks,
+    sounding,
+)
+from knedit.flows.configuration import run_config
+from knedit.flows.tally import Standing, Tally
+from knedit.flows.workers import Pool, Serial
 from knedit.models.model import Model
-from knedit.models.prompting import Query, encode_prompt, usable
-from knedit.records import AttributionRun, Checkpoint, Fact, NeuronScore, Prompt, PromptAttribution
+from knedit.models.prompting import encode_prompt, usable
+from knedit.records import AttributionRun, Checkpoint, Config, Fact, Prompt
 
 logger = logging.getLogger(__name__)
 
-SCORE_FLOOR = 0.1
-ENGINE = 1
+DEFAULT_BATCH = 16
 
-Progress = Callable[[int, int], None]
+Attributors = Pool[Block | Sounding, Found | Sounded]
+Progress = Callable[[Standing], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,53 +73,40 @@ class Report:
     unusable: int
 
 
-def run_config(method: Method, model: Model) -> dict[str, Any]:
-    """Return what identifies a run beside its checkpoint: everything that its scores depend on."""
-    return {
-        "method": "integrated-gradients",
-        "rule": method.rule,
-        "steps": method.steps or DEFAULT_STEPS[method.rule],
-        "tolerance": method.tolerance if method.rule == "adaptive" else None,
-        "baseline": "zero",
-        "position": "answer",
-        "floor": SCORE_FLOOR,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "engine": ENGINE,
-    }
-
-
 def attribute(
     catalog: Catalog,
     checkpoint: Checkpoint,
     model: Model,
     *,
     method: Method,
+    position: str = "answer",
     wish: Wish | None = None,
+    batch: int = DEFAULT_BATCH,
+    pool: Attributors | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Attribute every wished fact that the run has not yet, and report.
 
-    `progress(done, all)` is called after each fact. Raises KneditError before anything is written if there are no
-    facts, none can be asked of this model, or an answer has several tokens where one was asked for.
+    `model` reads the prompts and, without a `pool`, does the work too; `batch` is the number of prompts of a block.
+    `progress` is called at the start and after each block. Raises KneditError before anything is written if there are
+    no facts, none can be asked of this model, or an answer has several tokens where one was asked for.
     """
-    wish = wish or Wish()
-    work, without = _work(catalog, model, wish)
-    config = run_config(method, model)
-    identity = AttributionRun.identify(checkpoint.id, config)
-    now = datetime.now(UTC)
-    run = catalog.open_run(AttributionRun(identity, checkpoint.id, config, version("knedit"), now))
-    done = catalog.attributed_prompts(run.id)
-    outcomes: list[PromptAttribution] = []
-    already = 0
-    for number, (_, prompts) in enumerate(work, start=1):
-        left = [prompt for prompt in prompts if prompt.id not in done]
-        already += not left
-        if left:
-            attributions, scores = _attribute_prompts(model, left, method, run.id)
-            catalog.put_attributions(attributions, scores)
-            outcomes += attributions
-        if progress:
-            progress(number, len(work))
+    work, without = _work(catalog, model, wish or Wish())
+    check_position(model, work, position)
+    pool = pool or Serial(Attributor(model))
+    setting = _settled(Setting(method, position, model.precision), model, work, pool)
+    run = _open_run(catalog, checkpoint, run_config(setting, model))
+    tally = Tally(work, catalog.attributed_prompts(run.id))
+    already = tally.facts_done
+    tell = progress or (lambda _: None)
+    tell(tally.standing())
+    blocks = cut_blocks(model, work, run_id=run.id, setting=setting, size=batch, done=tally.done)
+    for _, found in pool.results(blocks):
+        assert isinstance(found, Found)
+        new = tally.new(found)
+        catalog.put_attributions(new.attributions, new.scores)
+        tally.add(new.attributions)
+        tell(tally.standing())
     catalog.finish_run(run.id, datetime.now(UTC))
     return Report(
         run,
@@ -114,13 +114,28 @@ def attribute(
         already=already,
         attributed=len(work) - already,
         without_prompts=without,
-        prompts=len(outcomes),
-        inexact=sum(outcome.status == "inexact" for outcome in outcomes),
-        unusable=sum(outcome.status == "unusable" for outcome in outcomes),
+        prompts=tally.prompts_now,
+        inexact=tally.statuses["inexact"],
+        unusable=tally.statuses["unusable"],
     )
 
 
-def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[list[tuple[Fact, list[Prompt]]], int]:
+def _settled(setting: Setting, model: Model, work: Work, pool: Attributors) -> Setting:
+    """Return the setting with nothing left open: a smoothing's sigma is chosen on the wish's first prompts."""
+    if setting.method.smoothing is None or setting.method.sigma is not None:
+        return setting
+    ((_, answer),) = pool.results([sounding(model, work, setting)])
+    assert isinstance(answer, Sounded)
+    logger.info("Smoothing with sigma %g; name it with --sigma to add other facts to this run.", answer.method.sigma)
+    return replace(setting, method=answer.method)
+
+
+def _open_run(catalog: Catalog, checkpoint: Checkpoint, config: Config) -> AttributionRun:
+    identity = AttributionRun.identify(checkpoint.id, config)
+    return catalog.open_run(AttributionRun(identity, checkpoint.id, config, version("knedit"), datetime.now(UTC)))
+
+
+def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[Work, int]:
     """Return the wished facts with the prompts that this model can be asked, and the number of facts without any."""
     facts = _wished_facts(catalog, wish)
     if not facts:
@@ -153,7 +168,7 @@ def _wished_facts(catalog: Catalog, wish: Wish) -> list[Fact]:
     return list({fact.id: fact for fact in facts}.values())
 
 
-def _check_single_tokens(model: Model, work: Sequence[tuple[Fact, Sequence[Prompt]]]) -> None:
+def _check_single_tokens(model: Model, work: Work) -> None:
     for fact, prompts in work:
         for prompt in prompts:
             tokens = len(encode_prompt(model, prompt).answers)
@@ -163,48 +178,3 @@ def _check_single_tokens(model: Model, work: Sequence[tuple[Fact, Sequence[Promp
                     f"fact {fact.subject}, prompt {prompt.text!r}",
                     "Leave --single-token out, or retire the fact.",
                 )
-
-
-def _attribute_prompts(
-    model: Model, prompts: Sequence[Prompt], method: Method, run_id: int
-) -> tuple[list[PromptAttribution], list[NeuronScore]]:
-    """Attribute one fact's prompts together; records in the order of the prompts."""
-    attributions: dict[int, PromptAttribution] = {}
-    scores: list[NeuronScore] = []
-    asked: list[tuple[Prompt, Query]] = []
-    for prompt in prompts:
-        try:
-            asked.append((prompt, encode_prompt(model, prompt)))
-        except ModelError as error:
-            logger.warning("Not attributed: %s", error)
-            attributions[prompt.id] = PromptAttribution(run_id, prompt.id, 0.0, 0.0, 0.0, "unusable")
-    found = attribute_queries(model, [query for _, query in asked], method)
-    for (prompt, _), attribution in zip(asked, found, strict=True):
-        attributions[prompt.id] = _outcome(run_id, prompt, attribution, method)
-        scores += _coarse(run_id, prompt, attribution)
-    return [attributions[prompt.id] for prompt in prompts], scores
-
-
-def _outcome(run_id: int, prompt: Prompt, attribution: Attribution, method: Method) -> PromptAttribution:
-    missed = method.rule == "adaptive" and attribution.relative_error > method.tolerance
-    return PromptAttribution(
-        run_id,
-        prompt.id,
-        probability=attribution.probability,
-        completeness_error=float(attribution.completeness_error.max()),
-        peak=float(attribution.scores.max()),
-        status="inexact" if missed else "ok",
-    )
-
-
-def _coarse(run_id: int, prompt: Prompt, attribution: Attribution) -> list[NeuronScore]:
-    """Return the scores down to a tenth of the prompt's maximum, so that refining again needs no model."""
-    peak = float(attribution.scores.max())
-    if peak <= 0:
-        return []
-    layers, indices = (attribution.scores >= SCORE_FLOOR * peak).nonzero(as_tuple=True)
-    values = attribution.scores[layers, indices].tolist()
-    return [
-        NeuronScore(run_id, prompt.id, layer, index, score)
-        for layer, index, score in zip(layers.tolist(), indices.tolist(), values, strict=True)
-    ]

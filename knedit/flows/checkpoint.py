@@ -66,9 +66,11 @@ def checked_folder(checkpoint: Checkpoint) -> Path:
     return folder
 
 
-def load_checkpoint(checkpoint: Checkpoint, *, dtype: str = "float32", device: str | None = None) -> Model:
+def load_checkpoint(
+    checkpoint: Checkpoint, *, dtype: str = "float32", device: str | None = None, device_map: str | None = None
+) -> Model:
     """Load a registered checkpoint after making sure that its files are those that were added."""
-    return load_model(checked_folder(checkpoint), dtype=dtype, device=device)
+    return load_model(checked_folder(checkpoint), dtype=dtype, device=device, device_map=device_map)
 
 
 def verify_checkpoint(catalog: Catalog, folder: Path, *, parent: Path | None = None) -> VerifyReport:

@@ -25,12 +25,14 @@ class Model:
 
     `blocks` and `downs` have one entry a layer; where layers share weights, one module is there several times.
     Shapes below: L layers, F neurons a layer, D hidden width, V vocabulary.
+    `tf32`: whether CUDA may cut the products of its float32 weights.
     """
 
     net: Any
     tokenizer: Any
     layout: Layout
     source: str
+    tf32: bool = False
     blocks: Sequence[nn.Module] = field(init=False)
     downs: Sequence[nn.Module] = field(init=False)
     head_modules: Sequence[nn.Module] = field(init=False)
@@ -53,7 +55,8 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        found = next(self.net.parameters()).device
+        """Where tokens go in: the device of the input embedding. A device map may put later blocks elsewhere."""
+        found = self.net.get_input_embeddings().weight.device
         assert isinstance(found, torch.device)
         return found
 
@@ -62,6 +65,11 @@ class Model:
         found = self.net.dtype
         assert isinstance(found, torch.dtype)
         return found
+
+    @property
+    def precision(self) -> str:
+        """What the model computes in: `tf32`, or the name of its weights' dtype, such as `float32`."""
+        return "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")
 
     @property
     def masked(self) -> bool:

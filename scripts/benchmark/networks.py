@@ -15,8 +15,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from knedit.catalog.formats.knedit_jsonl import read
 from knedit.cli.demo import packaged_model
 from knedit.flows.facts import starter_file
-from knedit.models.loading import DTYPES, load_model
+from knedit.models.loading import load_model
 from knedit.models.model import Model, wrap_model
+from knedit.models.precision import PRECISIONS
 from knedit.models.prompting import Query, encode_prompt, usable
 from knedit.records import Prompt
 
@@ -76,7 +77,7 @@ def network(name: str, *, device: str = "cpu", dtype: str = "float32", tiny: boo
         torch.manual_seed(0)
         with torch.device(device):
             net = _RANDOM["llama-1b" if name == "smollm2" else name](tiny).eval()
-        net.to(dtype=DTYPES[dtype])
+        net.to(dtype=PRECISIONS[dtype])
         model = wrap_model(net, numbers_tokenizer(net.config.vocab_size, masked=name == "bert-base"), source=name)
     model.net.requires_grad_(False)
     return model

@@ -1,9 +1,11 @@
 import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -13,7 +15,7 @@ from knedit.catalog import revisions, schema
 from knedit.catalog.connecting import open_engine, read_address, show_address
 from knedit.catalog.store import Catalog
 from knedit.errors import CatalogError
-from knedit.records import Relation
+from knedit.records import PromptAttribution, Relation
 from tests.catalog.making import (
     CAPITAL,
     EDIT,
@@ -22,12 +24,14 @@ from tests.catalog.making import (
     NEURONS,
     PARIS,
     PARIS_IS,
+    PARIS_SEAT,
     REFINEMENT,
     RUN,
     TOKYO,
     YEN,
     attribution,
     fill_facts,
+    fill_run,
     score,
 )
 
@@ -36,8 +40,8 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -50,7 +54,7 @@ def newer(tmp_path: Path) -> Path:
     """Return a folder of migrations that goes one revision further than this knedit."""
     folder = tmp_path / "newer % migrations"
     shutil.copytree(revisions.migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_a_note.py").write_text(NEXT)
+    (folder / "versions" / "0003_a_note.py").write_text(NEXT)
     return folder
 
 
@@ -76,7 +80,7 @@ def test_an_empty_database_becomes_a_catalog_on_first_use(database: str) -> None
     with Catalog(database) as catalog:
         assert catalog.relations() == []
     shown = show_address(read_address(database))
-    assert revisions.standing(database) == revisions.Standing(shown, "current", "0001", "0001")
+    assert revisions.standing(database) == revisions.Standing(shown, "current", "0002", "0002")
 
 
 def test_a_stale_catalog_is_refused_with_the_command_that_upgrades_it(database: str, newer: Path) -> None:
@@ -87,7 +91,7 @@ def test_a_stale_catalog_is_refused_with_the_command_that_upgrades_it(database: 
         revisions.prepare(engine, address, folder=newer)
     engine.dispose()
     assert str(caught.value) == (
-        f"Catalog at {show_address(address)} is at revision 0001, this knedit needs 0002. Run: knedit db upgrade"
+        f"Catalog at {show_address(address)} is at revision 0002, this knedit needs 0003. Run: knedit db upgrade"
     )
     assert revisions.standing(database, folder=newer).state == "stale"
 
@@ -97,10 +101,10 @@ def test_an_upgrade_keeps_what_is_there(database: str, newer: Path) -> None:
         fill_facts(catalog)
         kept = (catalog.facts(), catalog.prompts([PARIS.id, TOKYO.id, YEN.id]))
     before, after = revisions.upgrade(database, folder=newer)
-    assert (before.state, before.revision, after.state, after.revision) == ("stale", "0001", "current", "0002")
+    assert (before.state, before.revision, after.state, after.revision) == ("stale", "0002", "current", "0003")
     assert revisions.upgrade(database, folder=newer) == (after, after)
     execute(database, "UPDATE relations SET note = 'new'", "DELETE FROM alembic_version")
-    execute(database, "ALTER TABLE relations DROP COLUMN note", "INSERT INTO alembic_version VALUES ('0001')")
+    execute(database, "ALTER TABLE relations DROP COLUMN note", "INSERT INTO alembic_version VALUES ('0002')")
     with Catalog(database) as catalog:
         assert (catalog.facts(), catalog.prompts([PARIS.id, TOKYO.id, YEN.id])) == kept
 
@@ -112,7 +116,7 @@ def test_an_upgrade_of_an_empty_database_makes_a_catalog(database: str) -> None:
 
 
 def test_an_upgrade_that_fails_changes_nothing(database: str, newer: Path) -> None:
-    (newer / "versions" / "0002_a_note.py").write_text(NEXT + '    op.execute("SELECT * FROM nowhere")\n')
+    (newer / "versions" / "0003_a_note.py").write_text(NEXT + '    op.execute("SELECT * FROM nowhere")\n')
     Catalog(database).close()
     with pytest.raises(CatalogError, match="nowhere"):
         revisions.upgrade(database, folder=newer)
@@ -127,10 +131,10 @@ def test_a_catalog_of_a_newer_knedit_is_refused(database: str, newer: Path) -> N
         Catalog(database)
     shown = show_address(read_address(database))
     assert str(caught.value) == (
-        f"Catalog at {shown} is at revision 0002, this knedit knows none after 0001. "
+        f"Catalog at {shown} is at revision 0003, this knedit knows none after 0002. "
         "Upgrade knedit: pip install --upgrade knedit"
     )
-    with pytest.raises(CatalogError, match="at revision 0002"):
+    with pytest.raises(CatalogError, match="at revision 0003"):
         revisions.upgrade(database)
 
 
@@ -189,6 +193,46 @@ def test_an_old_catalog_upgrades_and_works(old: Path, tmp_path: Path) -> None:
         assert len(catalog.edit_targets(EDIT.id)) == len(catalog.evaluations(EDIT.id)) == 1
         catalog.finish_run(RUN.id, EVENING)
         assert catalog.import_facts([CAPITAL, PARIS]).facts.added == 0
+
+
+def migrate(url: str, to: str) -> None:
+    """Run alembic's command on the catalog: upwards to "head", or downwards to a revision."""
+    engine = open_engine(read_address(url))
+    try:
+        with engine.execution_options(writing=True).begin() as connection:
+            config = revisions.configuration()
+            config.attributes["connection"] = connection
+            (command.upgrade if to == "head" else command.downgrade)(config, to)
+    finally:
+        engine.dispose()
+
+
+def test_a_catalog_goes_down_a_revision_and_up_again_with_its_scores(database: str) -> None:
+    with Catalog(database) as catalog:
+        fill_run(catalog)
+        catalog.put_attributions(
+            [attribution(PARIS_IS), PromptAttribution(RUN.id, PARIS_SEAT.id, 0.0, None, 0.0, "unusable", "too long")],
+            [score(PARIS_IS, 1, 7, 1.0), score(PARIS_IS, 0, 3, 0.25)],
+        )
+    migrate(database, "0001")
+    assert revisions.standing(database).state == "stale"
+    migrate(database, "head")
+    with Catalog(database) as catalog:
+        assert {one.prompt_id: one for one in catalog.attributions(RUN.id)} == {
+            PARIS_IS.id: attribution(PARIS_IS),
+            PARIS_SEAT.id: PromptAttribution(RUN.id, PARIS_SEAT.id, 0.0, None, 0.0, "unusable"),
+        }
+        assert catalog.scores(RUN.id, PARIS_IS.id) == [score(PARIS_IS, 1, 7, 1.0), score(PARIS_IS, 0, 3, 0.25)]
+
+
+def test_a_catalog_with_attributions_without_an_error_does_not_go_down(database: str) -> None:
+    with Catalog(database) as catalog:
+        fill_run(catalog)
+        catalog.put_attributions([replace(attribution(PARIS_IS), completeness_error=None)], [])
+    with pytest.raises(RuntimeError, match="1 prompts were attributed without a completeness error"):
+        migrate(database, "0001")
+    with Catalog(database) as catalog:
+        assert catalog.attributions(RUN.id) == [replace(attribution(PARIS_IS), completeness_error=None)]
 
 
 def test_threads_may_open_a_new_catalog_at_once(sqlite_url: str) -> None:

@@ -10,9 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from knedit.catalog.answers import PromptOutcome, RunSummary
 from knedit.catalog.store import Catalog
 from knedit.errors import CatalogError
-from knedit.records import AttributedFact, AttributionRun, CoarseCount, NeuronScore, Prompt, PromptAttribution
+from knedit.records import (
+    AttributedFact,
+    AttributionRun,
+    CoarseCount,
+    NeuronScore,
+    Prompt,
+    PromptAttribution,
+    show_id,
+)
 from tests.catalog.making import (
     CAPITAL,
     CONFIG,
@@ -231,6 +240,40 @@ def test_attributed_facts_include_those_whose_prompts_gave_nothing(catalog: Cata
         TOKYO.id: AttributedFact(TOKYO.id, CAPITAL.id, 1),
         YEN.id: AttributedFact(YEN.id, CURRENCY.id, 0),
     }
+
+
+def test_runs_are_counted_by_status_newest_first(catalog: Catalog) -> None:
+    fill_scores(catalog)
+    later = catalog.open_run(AttributionRun(77, MODEL.id, {}, "0.1.0", NOON))
+    counts = {"inexact": 1, "ok": 4, "unlikely": 1}
+    whole = [RunSummary(later, "tiny", 0, {}), RunSummary(RUN, "tiny", 3, counts)]
+    assert catalog.run_summaries() == catalog.run_summaries(MODEL.id) == whole
+    assert catalog.run_summaries(5) == []
+
+
+def test_outcomes_of_a_status_come_worst_first_and_limited(catalog: Catalog) -> None:
+    fill_run(catalog)
+    large = replace(attribution(PARIS_IS, 1.0, "inexact"), completeness_error=0.5)
+    small = replace(attribution(YEN_IS, 1.0, "inexact"), completeness_error=0.25)
+    lost = PromptAttribution(RUN.id, TOKYO_IS.id, 0.0, None, 0.0, "unusable", "too long")
+    catalog.put_attributions([small, lost, large, attribution(PARIS_SEAT)], [])
+    worst = [PromptOutcome("capital", PARIS, PARIS_IS, large), PromptOutcome("currency", YEN, YEN_IS, small)]
+    assert catalog.outcomes(RUN.id, "inexact") == worst
+    assert catalog.outcomes(RUN.id, "inexact", limit=1) == worst[:1]
+    assert catalog.outcomes(RUN.id, "unusable") == [PromptOutcome("capital", TOKYO, TOKYO_IS, lost)]
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(catalog: Catalog) -> None:
+    with pytest.raises(CatalogError, match="knedit attribute"):
+        catalog.find_run("abcd")
+    fill_run(catalog)
+    assert catalog.find_run(show_id(RUN.id)[:6]) == RUN
+    catalog.open_run(AttributionRun(RUN.id ^ 1, MODEL.id, {}, "0.1.0", NOON))
+    with pytest.raises(CatalogError, match=f'2 runs begin with "{show_id(RUN.id)[:6]}"'):
+        catalog.find_run(show_id(RUN.id)[:6])
+    for wrong in ("ffff", "abc", "newest"):
+        with pytest.raises(CatalogError, match=f'There is no run "{wrong}"'):
+            catalog.find_run(wrong)
 
 
 ROOT = Path(__file__).resolve().parents[2]

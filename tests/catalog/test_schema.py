@@ -35,6 +35,8 @@ def test_every_table_is_a_record_and_its_columns_are_the_fields_in_their_order()
 
 
 def lines(statement: str) -> set[str]:
+    """Return a statement's lines, without the quotes that SQLite puts around the names of a table renamed."""
+    statement = re.sub(r'"(\w+)"', r"\1", statement)
     return {re.sub(r"\s+", " ", line).strip().rstrip(",") for line in statement.splitlines() if line.strip()}
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,6 +164,30 @@ def test_an_unreachable_postgres(place: Path) -> None:
         ("attribute base --steps 0", ("0 steps",)),
         ("attribute base --tolerance 7", ("tolerance",)),
         ("attribute base --rule simpson", ("simpson",)),
+        ("attribute base --method magic", ("magic", "integrated-gradients")),
+        ("attribute base --method activation --tolerance 0.1", ("tolerance 0.1", "activation")),
+        ("attribute base --baseline one", ("one", "mask-token")),
+        ("attribute base --smoothing blur", ("blur", "noisegrad")),
+        ("attribute base --smoothing noisegrad --samples 0", ("0 samples",)),
+        ("attribute base --smoothing noisegrad --sigma -1", ("sigma -1",)),
+        ("attribute base --seed 5", ("seed 5",)),
+        ("attribute base --position middle", ("middle",)),
+        ("attribute base --dtype float8", ("float8", "bfloat16")),
+        ("attribute base --dtype tf32 --device cpu", ("TF32", "float32")),
+        ("attribute base --batch 0", ("--batch",)),
+        ("attribute base --memory abc", ("'abc'", "2GiB")),
+        ("attribute base --memory 0MB", ("'0MB'",)),
+        ("attribute base --memory 5iB", ("'5iB'",)),
+        ("attribute base --device gizmo", ("gizmo",)),
+        ("attribute base --device-map everywhere", ("everywhere", "balanced")),
+        ("attribute base --device-map auto --device cpu", ("not both",)),
+        ("attribute base --workers 0", ("--workers",)),
+        ("attribute base --workers 2 --device cuda:3", ("cuda:3",)),
+        ("attribute base --like ffff", ('no run "ffff"',)),
+        ("attribute base --like ffff --rule gauss", ("--like", "--rule")),
+        ("attribute base --like ffff --dtype float32", ("--like", "--dtype")),
+        ("runs show ffff", ('no run "ffff"',)),
+        ("runs list nothing", ("nothing",)),
         ("attribute other --fact capital/Frankreich", ("Frankreich",)),
         ("refine other", ("no attribution", "knedit attribute other")),
         ("refine base --threshold 0.05", ("0.05", "0.1")),
@@ -188,6 +213,24 @@ def test_an_unreachable_postgres(place: Path) -> None:
 )
 def test_one_clear_error(place: Path, command: str, words: tuple[str, ...]) -> None:
     assert_refused(knedit(*command.split()), *words)
+
+
+def test_workers_without_ray(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert_refused(knedit("attribute", "base", "--workers", "2"), 'pip install "knedit[ray]"')
+
+
+def test_an_unreachable_cluster(place: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    assert_refused(knedit("attribute", "base", "--ray-address", address), address, "cannot be reached")
+    assert_refused(knedit("attribute", "base", "--ray-address", "somewhere"), "somewhere", "HOST:PORT")
+
+
+def test_a_device_map_without_accelerate(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("knedit.models.loading.find_spec", lambda name: None)
+    assert_refused(knedit("attribute", "base", "--device-map", "auto"), 'pip install "knedit[accelerate]"')
 
 
 def test_an_edit_that_was_not_applied_has_no_files_to_score(place: Path) -> None:

@@ -3,10 +3,16 @@
 import json
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
+from rich.console import Console
 
+from knedit.cli.options import MemorySize
+from knedit.cli.progress import attribution_progress
+from knedit.flows.tally import Standing
 from tests.cli.running import knedit
 from tests.flows.making import save_model, write_facts
 
@@ -35,7 +41,7 @@ def told(*arguments: str) -> object:
 
 
 def test_every_command_of_the_road_works_and_prints_json(place: Path) -> None:
-    assert "→ 0001" in done("db", "upgrade")
+    assert "→ 0002" in done("db", "upgrade")
     assert told("db", "current")["state"] == "current"  # type: ignore[index]
     checkpoint = told("checkpoint", "add", "base", "--name", "tiny")
     assert isinstance(checkpoint, dict)
@@ -55,6 +61,15 @@ def test_every_command_of_the_road_works_and_prints_json(place: Path) -> None:
     again = told("attribute", "tiny", "--rule", "gauss", "--steps", "3")
     assert isinstance(again, dict)
     assert (again["attributed"], again["already"], again["run"]["id"]) == (0, 7, report["run"]["id"])
+    runs = told("runs", "list", "tiny")
+    assert isinstance(runs, list)
+    (listed,) = runs
+    assert (listed["run"], listed["facts"], listed["prompts"]) == (again["run"] | {"finished_at": ANY}, 7, {"ok": 25})
+    shown = told("runs", "show", report["run"]["id"][:8])
+    assert shown == {"summary": listed, "inexact": [], "unusable": []}
+    like = told("attribute", "tiny", "--like", report["run"]["id"][:6], "--batch", "4", "--memory", "100MB")
+    assert isinstance(like, dict)
+    assert (like["already"], like["run"]["id"]) == (7, report["run"]["id"])
     refined = told(
         "refine", "tiny", "--threshold", "0.1", "--share", "0.3", "--min-prompts", "2",
         "--hub-share", "1", "--hub-relations", "1",
@@ -107,8 +122,67 @@ def test_the_same_commands_print_tables(place: Path) -> None:
     assert "Means over prompts" in done("edit", "try", edit)
     assert "Generated text" in done("edit", "apply", edit, "--output", "edited")
     assert "Verified: " in done("checkpoint", "verify", "edited")
-    for command in (("checkpoint", "list"), ("facts", "list"), ("edit", "list"), ("neurons", "hubs")):
+    for command in (("checkpoint", "list"), ("facts", "list"), ("edit", "list"), ("runs", "list"), ("neurons", "hubs")):
         assert "━" in done(*command)
+
+
+def test_a_run_shows_what_missed_the_tolerance_and_what_could_not_be_asked(place: Path) -> None:
+    lost = {
+        "relation": "capital",
+        "subject": "Norway",
+        "object": "Atlantis",
+        "prompts": ["the city of Norway is {object}"],
+    }
+    (place / "lost.jsonl").write_text(json.dumps(lost))
+    done("checkpoint", "add", "base")
+    done("facts", "import", "facts.jsonl")
+    done("facts", "import", "lost.jsonl")
+    report = told("attribute", "base", "--tolerance", "1e-9", "--steps", "3")
+    assert isinstance(report, dict)
+    assert (report["unusable"], report["inexact"] > 5) == (1, True)
+    run = report["run"]["id"]
+    shown = told("runs", "show", run, "--limit", "5")
+    assert isinstance(shown, dict)
+    errors = [one["attribution"]["completeness_error"] for one in shown["inexact"]]
+    assert len(errors) == 5
+    assert errors == sorted(errors, reverse=True)
+    (told_of,) = shown["unusable"]
+    assert (told_of["fact"]["object"], told_of["attribution"]["completeness_error"]) == ("Atlantis", None)
+    table = done("runs", "show", run)
+    assert "Missed the tolerance" in table
+    assert "'Atlantis' is not in the model's vocabulary" in table
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [("2GiB", 2 * 2**30), ("500MB", 500_000_000), ("1.5 g", 1_500_000_000), ("7kib", 7168), ("800", 800), ("9B", 9)],
+)
+def test_sizes_of_memory_are_read_as_people_write_them(written: str, size: int) -> None:
+    assert MemorySize().convert(written, None, None) == size
+
+
+def test_progress_is_a_line_at_the_start_and_at_most_one_in_thirty_seconds(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "knedit")
+    clock = iter([0.0, 0.0, 10.0, 31.0, 40.0])
+    monkeypatch.setattr("knedit.cli.progress.time.monotonic", lambda: next(clock))
+    with attribution_progress("Attributing", Console(stderr=True, force_terminal=False)) as show:
+        for prompts in (8, 12, 39, 40):
+            show(Standing(prompts // 4, 25, prompts, 100, prompts - 8))
+    assert caplog.messages == [
+        "Attributing: 25 facts, 100 prompts, 8 of them done before",
+        "Attributing: 9 of 25 facts, 39 of 100 prompts, 1 prompts a second, 0:01:01 left",
+    ]
+
+
+def test_progress_is_a_bar_on_a_terminal() -> None:
+    drawn = StringIO()
+    with attribution_progress("Attributing", Console(file=drawn, force_terminal=True, width=120)) as show:
+        show(Standing(1, 25, 4, 100, 0))
+        show(Standing(3, 25, 12, 100, 8))
+    assert "3/25 facts," in drawn.getvalue()
+    assert "12/100" in drawn.getvalue()
 
 
 def test_help_starts_without_torch_and_names_every_command() -> None:
@@ -119,5 +193,5 @@ def test_help_starts_without_torch_and_names_every_command() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip().endswith("[]")
-    for command in ("attribute", "checkpoint", "db", "demo", "edit", "evaluate", "facts", "neurons", "refine"):
+    for command in ("attribute", "checkpoint", "db", "demo", "edit", "evaluate", "facts", "neurons", "refine", "runs"):
         assert f"  {command} " in ran.stdout

@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from knedit.errors import ModelError
-from knedit.models.loading import layout_of, load_model
+from knedit.models.loading import layout_of, load_model, load_reader
+from knedit.models.precision import tf32_products
+from knedit.models.prompting import encode_text
 from tests.tiny_models import EVERY, FILLING, TINY, network, tokenizer, tokenizer_of
 
 
@@ -273,3 +275,44 @@ def test_an_unknown_precision_is_refused_before_anything_is_read(dtype: str) -> 
 def test_a_device_that_is_not_there_is_refused(device: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="device"):
         load_model(save("gpt2", tmp_path), device=device)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_a_reader_reads_as_the_model_does_and_holds_no_weights(name: str, tmp_path: Path) -> None:
+    folder = save(name, tmp_path / "model", network(name).to(torch.bfloat16))
+    text, answer = ("the capital of France is [MASK]" if name == "bert" else "the capital of France is"), " Paris"
+    for dtype in ("float32", "bfloat16", "auto"):
+        reader, model = load_reader(folder, dtype=dtype), load_model(folder, dtype=dtype, device="cpu")
+        assert encode_text(reader, text, answer) == encode_text(model, text, answer)
+        assert (reader.precision, reader.layout, reader.max_tokens) == (model.precision, model.layout, model.max_tokens)
+        assert {parameter.device.type for parameter in reader.net.parameters()} == {"meta"}
+
+
+def test_a_reader_of_unusable_files_is_refused_as_the_model_is(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such file"):
+        load_reader(tmp_path / "nowhere")
+    network("llama").save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="token"):
+        load_reader(tmp_path)
+
+
+def test_a_device_map_loads_the_same_model(tmp_path: Path) -> None:
+    net = network("llama")
+    folder, tokens = save("llama", tmp_path, net), torch.arange(5, 17)[None]
+    model = load_model(folder, device_map="auto")
+    with torch.no_grad():
+        assert torch.allclose(model.net(tokens.to(model.device)).logits.cpu(), net(tokens).logits, atol=1e-4)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_tf32_is_refused_without_cuda(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="TF32 is a precision of CUDA devices"):
+        load_model(save("llama", tmp_path), dtype="tf32")
+
+
+def test_tf32_is_allowed_only_while_it_is_asked_for() -> None:
+    before = torch.backends.cuda.matmul.allow_tf32
+    for wanted in (True, False):
+        with tf32_products(wanted):
+            assert torch.backends.cuda.matmul.allow_tf32 is wanted
+        assert torch.backends.cuda.matmul.allow_tf32 is before
