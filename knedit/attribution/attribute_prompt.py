@@ -133,8 +133,8 @@ def _attribute_group(
     integrals, probabilities = [], []
     for place in range(len(queries[0].answers)):
         replay = base_pass(model, queries, place)
-        probabilities.append(replay.probability)
         integrals.append(score(replay, method, baseline=start(replay, queries, place), memory=memory))
+        probabilities.append(replay.probability)
     return _collect(queries, integrals, torch.stack(probabilities))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache
 
 from knedit.models.experts import opened_experts
-from knedit.models.hooks import first_input, first_output
+from knedit.models.hooks import first_input, first_output, lent_forward
 from knedit.models.model import Model
 
 # Arguments of a block that are the same for all prompts, whatever their first dimension is: DeBERTa's.
@@ -40,11 +40,15 @@ class Call:
 
 @dataclass(slots=True)
 class Recording:
-    """The calls of all blocks, what each down projection took ([B, Q, F], flat in some), each block's output."""
+    """The calls of all blocks, what each down projection took ([B, Q, F], flat in some), each block's output.
+
+    `rests` is what blocks return beside it, if they return tuples.
+    """
 
     calls: list[Call] = field(default_factory=list)
     neurons: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
+    rests: list[tuple[Any, ...]] = field(default_factory=list)
 
 
 class Prefix(DynamicCache):
@@ -66,28 +70,60 @@ class Prefix(DynamicCache):
 
 @torch.no_grad()
 def record(model: Model, tokens: Tensor, *, mask: Tensor | None, context: Tensor | None, start: int) -> Recording:
-    """Run the network's blocks as it runs them itself.
+    """Run the network's blocks as it runs them itself, and note what concerns the tokens from `start` on.
 
     `context` [B, S] is what an encoder reads; then `start` is 0, as it is in a masked model.
     """
-    arguments: dict[str, Any] = {"use_cache": False} if model.encoder_decoder else {}
-    cache = None
-    if not model.masked and not model.encoder_decoder:
-        cache = DynamicCache()
-        if start:
-            model.run(tokens[:, :start], **_causal_arguments(cache, mask, slice(0, start)))
-        arguments = _causal_arguments(cache, mask, slice(start, tokens.shape[1]))
-    else:
+    if model.masked or model.encoder_decoder:
         assert mask is None, "these models' prompts are of one length"
         assert start == 0, "these models' tokens are all replayed"
-    recording = Recording()
-    with _Notes(recording).taken(model):
-        model.run(tokens[:, start:], context, **arguments)
-    if cache is not None:
-        layers: Sequence[Any] = cache.layers
-        for call, layer in zip(recording.calls, layers, strict=True):
-            call.prefix = layer.keys[..., :start, :], layer.values[..., :start, :]
+        recording = Recording()
+        with _Notes(recording).taken(model):
+            model.run(tokens, context, **({"use_cache": False} if model.encoder_decoder else {}))
+        return recording
+    cache = DynamicCache()
+    whole = Recording()
+    with _Notes(whole).taken(model):
+        model.run(tokens, **_causal_arguments(cache, mask, slice(0, tokens.shape[1])))
+    layers: Sequence[Any] = cache.layers
+    prefixes = [(layer.keys[..., :start, :], layer.values[..., :start, :]) for layer in layers]
+    recording = _narrowed(model, whole, tokens, mask, prefixes) if start else whole
+    for call, prefix in zip(recording.calls, prefixes, strict=True):
+        call.prefix = prefix
     return recording
+
+
+def _narrowed(
+    model: Model, whole: Recording, tokens: Tensor, mask: Tensor | None, prefixes: Sequence[tuple[Tensor, Tensor]]
+) -> Recording:
+    """Return a recording of the tokens behind the prefixes, as the network calls its blocks for these alone.
+
+    For the calls' other arguments it is run again, its blocks lent what they gave already.
+    """
+    start = prefixes[0][0].shape[-2]
+    narrow = Recording(
+        neurons=[seen.reshape(len(tokens), -1, seen.shape[-1])[:, start:] for seen in whole.neurons],
+        outputs=[output[:, start:] for output in whole.outputs],
+    )
+    cache = DynamicCache()
+    for layer, (keys, values) in enumerate(prefixes):
+        cache.update(keys, values, layer)
+    with ExitStack() as lending:
+        for block in dict.fromkeys(model.blocks):
+
+            def give(_: Any, *args: Any, **kwargs: Any) -> Any:
+                del args, kwargs
+                layer = len(narrow.calls) - 1
+                return (narrow.outputs[layer], *whole.rests[layer]) if whole.rests else narrow.outputs[layer]
+
+            lending.enter_context(lent_forward(block, give))
+            lending.callback(block.register_forward_pre_hook(_Notes(narrow).call, with_kwargs=True).remove)
+        model.run(tokens[:, start:], **_causal_arguments(cache, mask, slice(start, tokens.shape[1])))
+    for call, wide in zip(narrow.calls, whole.calls, strict=True):
+        attention = first_output(wide.attention)[:, start:] if wide.attention is not None else None
+        tail = len(wide.attention) - 1 if isinstance(wide.attention, tuple) else None
+        call.attention = attention if tail is None else (attention, *(None,) * tail)
+    return narrow
 
 
 def call_block(block: nn.Module, call: Call, hidden: Tensor, prompts: Tensor, **changed: Any) -> Tensor:
@@ -135,7 +171,7 @@ class _Notes:
             for block in dict.fromkeys(model.blocks):
                 down = block.get_submodule(family.down)
                 handles = [
-                    block.register_forward_pre_hook(self._call, with_kwargs=True),
+                    block.register_forward_pre_hook(self.call, with_kwargs=True),
                     block.register_forward_hook(self._output),
                     *([] if model.layout.n_experts else [down.register_forward_pre_hook(self._neurons)]),
                     *(block.get_submodule(path).register_forward_hook(self._projected) for path in family.qkv),
@@ -146,13 +182,15 @@ class _Notes:
                     hooks.callback(handle.remove)
             yield
 
-    def _call(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def call(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden = first_input(args, kwargs)
         rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
         self._recording.calls.append(Call(hidden, args[1:] if args else (), rest))
 
     def _output(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         self._recording.outputs.append(first_output(output))
+        if isinstance(output, tuple):
+            self._recording.rests.append(output[1:])
 
     def _neurons(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         self._recording.neurons.append(args[0])

@@ -26,6 +26,8 @@ from knedit.models.vocabulary import log_probability_of, probability_of
 logger = logging.getLogger(__name__)
 
 DEFAULT_MEMORY = 2 * 2**30
+# The key, below all layers, of the rows that are the base pass itself.
+BASE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Replay:
         self._positions = positions - start
         self._answer_positions = answer_positions - start
         self.base_gradients: Tensor | None = None
+        self._probability: Tensor | None = None
         with torch.no_grad(), frozen(model.net):
             self._recording = record(model, tokens, mask=mask, context=context, start=start)
             self._see()
@@ -131,6 +134,15 @@ class Replay:
         return torch.cat(parts)
 
     @property
+    def probability(self) -> Tensor:
+        """The answers' probabilities [B], float32, which a probe with `base` gives on its way."""
+        if self._probability is None:
+            answer = Place(self._everyone, self._answer_positions[:, None]).pick(self._recording.outputs[-1])
+            with torch.no_grad(), frozen(self.model.net):
+                self._probability = probability_of(self.model, answer[:, 0], self.answers)
+        return self._probability
+
+    @property
     def precision(self) -> float:
         """The relative step between numbers as the blocks compute: 1.2e-7 in float32, 7.8e-3 in bfloat16."""
         return float(torch.finfo(self._recording.outputs[0].dtype).eps)
@@ -140,10 +152,8 @@ class Replay:
         return int(self._recording.outputs[0].shape[-1])
 
     def _see(self) -> None:
-        """Read activations and probability off the base pass."""
+        """Read the activations off the base pass."""
         recording = self._recording
-        answer = Place(self._everyone, self._answer_positions[:, None]).pick(recording.outputs[-1])
-        self.probability = probability_of(self.model, answer[:, 0], self.answers)
         place = Place(self._everyone, self._positions)
         self.activations = torch.stack([place.pick(self._rows(seen)).float() for seen in recording.neurons])
         recording.neurons = []
@@ -214,41 +224,44 @@ class Replay:
     def _walk(self, chunk: Mapping[int, Rows], *, gradients: bool, base: bool) -> dict[int, Answers]:
         """Walk up the blocks once: the rows of lower layers pass through, each layer's own rows join.
 
-        With `base`, the base pass itself is among them, as the first rows, and shows its gradients as it comes back.
+        With `base`, the first rows are the base pass itself, whose neurons leave their gradients as these come back.
         """
         dtype = self._recording.outputs[0].dtype
-        leaves = {layer: rows.values.to(dtype).detach().requires_grad_(gradients) for layer, rows in chunk.items()}
-        lowest = self._recording.calls[0].hidden.detach().clone().requires_grad_(gradients) if base else None
+        everyone = Rows(self._everyone, self.activations[0])
+        asked = {BASE: everyone, **chunk} if base else chunk
+        leaves = {key: rows.values.to(dtype).detach().requires_grad_(gradients) for key, rows in asked.items()}
         # views, since profilers that follow modules cannot take leaves for their inputs
-        views = {layer: leaf.view_as(leaf) for layer, leaf in leaves.items()}
-        prompts, hidden = self._climb(chunk, views, None if lowest is None else lowest.view_as(lowest))
+        views = {key: leaf.view_as(leaf) for key, leaf in leaves.items()}
+        prompts, hidden = self._climb(asked, views)
         probability = probability_of(self.model, hidden, self.answers[prompts])
         grads: Sequence[Tensor | None] = [None] * len(leaves)
         if gradients:
-            wanted = [*leaves.values(), *([] if lowest is None else [lowest])]
-            grads = torch.autograd.grad(probability.sum(), wanted)[: len(leaves)]
-        counts = [len(rows.prompts) for rows in chunk.values()]
-        shares = torch.split(probability.detach()[len(prompts) - sum(counts) :], counts)
-        return {
-            layer: Answers(share, None if grad is None else grad.float())
-            for layer, share, grad in zip(chunk, shares, grads, strict=True)
+            grads = torch.autograd.grad(probability.sum(), list(leaves.values()))
+        shares = torch.split(probability.detach(), [len(rows.prompts) for rows in asked.values()])
+        found = {
+            key: Answers(share, None if grad is None else grad.float())
+            for key, share, grad in zip(asked, shares, grads, strict=True)
         }
+        if base:
+            own = found.pop(BASE)
+            self._probability = own.probability
+            if self.base_gradients is not None and own.gradient is not None:
+                self.base_gradients[0] = own.gradient
+        return found
 
-    def _climb(
-        self, chunk: Mapping[int, Rows], leaves: Mapping[int, Tensor], lowest: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _climb(self, asked: Mapping[int, Rows], leaves: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the rows' prompts [R] and what the last block puts out at the answers' positions, [R, D].
 
-        `lowest` [B, Q, D] is what the first block took in the base pass, if that is wanted too.
+        Rows of the key BASE join in the first layer, with the neurons that they had.
         """
         last = self.model.layout.n_layers - 1
+        base = BASE in asked
         prompts = self.answers.new_empty(0)
         hidden = self._recording.calls[0].hidden[:0]
         fresh: Place | None = None
-        if lowest is not None:
-            prompts, hidden = self._everyone, lowest
+        if base:
             self.base_gradients = torch.zeros_like(self.activations)
-        for layer in range(0 if lowest is not None else min(chunk), last + 1):
+        for layer in range(max(min(asked), 0), last + 1):
             if len(prompts):
                 hidden = self._shortcuts.rise(
                     layer,
@@ -257,13 +270,16 @@ class Replay:
                     prompts,
                     fresh=fresh,
                     answers=self._answer_positions[prompts] if layer == last else None,
-                    watch=partial(self._follow, layer, len(prompts)) if lowest is not None else None,
+                    watch=partial(self._follow, layer, len(prompts)) if base else None,
                 )
+            joining = [key for key in ((BASE, 0) if layer == 0 else (layer,)) if key in asked]
             fresh = None
-            if layer in chunk:
-                fresh, joined = self._entering(layer, chunk[layer], leaves[layer], last=layer == last)
+            if joining:
+                entering = torch.cat([asked[key].prompts for key in joining])
+                values = torch.cat([leaves[key] for key in joining])
+                fresh, joined = self._entering(layer, entering, values, last=layer == last)
                 hidden = torch.cat([hidden, joined]) if len(prompts) else joined
-                prompts = torch.cat([prompts, fresh.prompts])
+                prompts = torch.cat([prompts, entering])
         return prompts, hidden[:, 0]
 
     def _follow(self, layer: int, rows: int, neurons: Tensor) -> None:
@@ -281,13 +297,13 @@ class Replay:
         if neurons.requires_grad:
             neurons.register_hook(keep)  # type: ignore[no-untyped-call]
 
-    def _entering(self, layer: int, rows: Rows, values: Tensor, *, last: bool) -> tuple[Place, Tensor]:
+    def _entering(self, layer: int, prompts: Tensor, values: Tensor, *, last: bool) -> tuple[Place, Tensor]:
         """Return a layer's own rows and what it puts out for them: [R, Q, D], or at the answers alone [R, 1, D]."""
-        place = Place(rows.prompts, self._positions[rows.prompts])
-        output = take(self._recording.outputs[layer], rows.prompts)
-        hidden = place.put(output, self._joined(layer, rows.prompts, values))
+        place = Place(prompts, self._positions[prompts])
+        output = take(self._recording.outputs[layer], prompts)
+        hidden = place.put(output, self._joined(layer, prompts, values))
         if last:
-            hidden = Place(rows.prompts, self._answer_positions[rows.prompts][:, None]).pick(hidden)
+            hidden = Place(prompts, self._answer_positions[prompts][:, None]).pick(hidden)
         return place, hidden
 
     def _joined(self, layer: int, prompts: Tensor, values: Tensor) -> Tensor:
