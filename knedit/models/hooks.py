@@ -16,18 +16,19 @@ from torch import Tensor, nn
 @contextmanager
 def frozen(net: nn.Module) -> Iterator[None]:
     """Run the body with the network in evaluation mode and no parameter asking for gradients; then restore both."""
-    training = {module: module.training for module in net.modules()}
+    training = [module for module in net.modules() if module.training]
     asking = [parameter for parameter in net.parameters() if parameter.requires_grad]
     try:
-        net.eval()
+        for module in training:
+            module.training = False
         for parameter in asking:
             parameter.requires_grad_(False)
         yield
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
-        for module, mode in training.items():
-            module.training = mode
+        for module in training:
+            module.training = True
 
 
 @contextmanager

@@ -155,7 +155,9 @@ class Replay:
         """Read the activations off the base pass."""
         recording = self._recording
         place = Place(self._everyone, self._positions)
-        self.activations = torch.stack([place.pick(self._rows(seen)).float() for seen in recording.neurons])
+        self.activations = torch.stack(
+            [place.pick(self._rows(seen)).float().to(self.answers.device) for seen in recording.neurons]
+        )
         recording.neurons = []
 
     @property

@@ -21,18 +21,21 @@ def probability_of(model: Model, states: Tensor, answers: Tensor) -> Tensor:
     """
     split = _plain_projection(model) if states.device.type == "cpu" else None
     if split is None:
-        found = _Probability.apply(model.logits(states), answers)  # type: ignore[no-untyped-call]
+        logits = model.logits(states)
+        found = _Probability.apply(logits, answers.to(logits.device))  # type: ignore[no-untyped-call]
     else:
         for module in model.head_modules[:-1]:
             states = module(states)
         found = _ProjectedProbability.apply(states, split, answers)  # type: ignore[no-untyped-call]
     assert isinstance(found, Tensor)
-    return found
+    return found.to(answers.device)
 
 
 def log_probability_of(model: Model, states: Tensor, answers: Tensor) -> Tensor:
     """Return the log of the softmax probability of each row's answer token: [R, D], [R] → [R], in float32."""
-    return model.logits(states).float().log_softmax(-1).gather(-1, answers[:, None])[:, 0]
+    logits = model.logits(states)
+    found = logits.float().log_softmax(-1).gather(-1, answers[:, None].to(logits.device))[:, 0]
+    return found.to(answers.device)
 
 
 def _plain_projection(model: Model) -> Tensor | None:
@@ -67,15 +70,17 @@ class _ProjectedProbability(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, answers: Tensor) -> Tensor:
-        table = (weight @ states.T).softmax(0)  # [V, R]
-        found = table.gather(0, answers[None])[0]
-        ctx.kept = table, found, answers, weight
+        table = weight @ states.T  # [V, R]
+        table.sub_(table.amax(0)).exp_()
+        whole = table.sum(0)
+        found = table.gather(0, answers[None])[0] / whole
+        ctx.kept = table, found, whole, answers, weight
         return found
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        table, found, answers, weight = ctx.kept
+        table, found, whole, answers, weight = ctx.kept
         del ctx.kept
-        share = (grads[0] * found)[None]
-        table.mul_(-share).scatter_add_(0, answers[None], share)
+        share = grads[0] * found
+        table.mul_(-share / whole).scatter_add_(0, answers[None], share[None])
         return (weight.T @ table).T, None, None

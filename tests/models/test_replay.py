@@ -172,3 +172,21 @@ def test_the_network_is_as_it_was_when_a_probe_raises() -> None:
     with pytest.raises(RuntimeError):
         replay.probe(wrong)
     assert not any("forward" in module.__dict__ for module in model.net.modules())
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama"])
+def test_modules_that_accelerate_has_taken_over_are_replayed_and_left_as_they_were(name: str) -> None:
+    from accelerate import dispatch_model
+
+    plain = recorded(tiny(name))
+    expected = plain.probe(experiments(plain.model), base=True)
+    net = network(name)
+    model = wrap_model(dispatch_model(net, {"": "cpu"}, force_hooks=True), tokenizer(masked=name in MASKED))
+    forwards = {module: module.__dict__.get("forward") for module in model.net.modules()}
+    replay = recorded(model)
+    found = replay.probe(experiments(model), base=True)
+    for layer, answers in expected.items():
+        torch.testing.assert_close(found[layer].probability, answers.probability, rtol=1e-5, atol=0)
+        torch.testing.assert_close(found[layer].gradient, answers.gradient, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(replay.base_gradients, plain.base_gradients, rtol=1e-4, atol=1e-7)
+    assert {module: module.__dict__.get("forward") for module in model.net.modules()} == forwards
