@@ -18,6 +18,7 @@ from knedit.attribution.methods import score
 from knedit.attribution.sigma import choose_sigma
 from knedit.attribution.smoothing import SMOOTHINGS, sample_seeds
 from knedit.errors import KneditError
+from knedit.models.hooks import frozen
 from knedit.models.model import Model
 from knedit.models.prompting import Query, encode_text
 from knedit.models.replay import DEFAULT_MEMORY
@@ -120,9 +121,10 @@ def _attribute(
     """Attribute queries by the network as it is at the moment, whatever the method says of smoothing."""
     start = start or BASELINES[method.baseline](model, method.reference)
     found: dict[int, Attribution] = {}
-    for numbers in grouped(model, queries, largest=batch):
-        together = _attribute_group(model, [queries[n] for n in numbers], method, start=start, memory=memory)
-        found |= dict(zip(numbers, together, strict=True))
+    with frozen(model.net):
+        for numbers in grouped(model, queries, largest=batch):
+            together = _attribute_group(model, [queries[n] for n in numbers], method, start=start, memory=memory)
+            found |= dict(zip(numbers, together, strict=True))
     return [found[number] for number in range(len(queries))]
 
 

@@ -8,16 +8,26 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
+_FROZEN: WeakSet[nn.Module] = WeakSet()
+
 
 @contextmanager
 def frozen(net: nn.Module) -> Iterator[None]:
-    """Run the body with the network in evaluation mode and no parameter asking for gradients; then restore both."""
+    """Run the body with the network in evaluation mode and no parameter asking for gradients; then restore both.
+
+    Within such a body it is nothing more to do, and done at once.
+    """
+    if net in _FROZEN:
+        yield
+        return
     training = [module for module in net.modules() if module.training]
     asking = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    _FROZEN.add(net)
     try:
         for module in training:
             module.training = False
@@ -25,6 +35,7 @@ def frozen(net: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(False)
         yield
     finally:
+        _FROZEN.discard(net)
         for parameter in asking:
             parameter.requires_grad_(True)
         for module in training:

@@ -1,7 +1,7 @@
 """The probability of an answer's token, from the hidden states that predict it, with one table of the vocabulary.
 
-On a CPU the vocabulary projection is taken as table = W · statesᵀ: the same products, for which its matrix routines are
-up to 1.6 times faster than for states · Wᵀ (`scripts/bench_attribution.py --only head`). Knows no blocks.
+On a CPU the vocabulary projection is taken as table = W · statesᵀ, some rows of W at once: the same products, for which
+its matrix routines take two thirds of the time that they take for states · Wᵀ. Knows no blocks.
 
 Shapes: R rows, D hidden, V vocabulary.
 """
@@ -47,6 +47,9 @@ def _plain_projection(model: Model) -> Tensor | None:
     return None if hooked or last.weight.dtype != torch.float32 else last.weight.detach()
 
 
+_AT_ONCE = 1024
+
+
 class _Probability(torch.autograd.Function):
     """Logits [R, V] and answers [R] → probabilities [R]."""
 
@@ -70,7 +73,9 @@ class _ProjectedProbability(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, answers: Tensor) -> Tensor:
-        table = weight @ states.T  # [V, R]
+        table = states.new_empty(len(weight), len(states))  # [V, R]
+        for first in range(0, len(weight), _AT_ONCE):
+            torch.mm(weight[first : first + _AT_ONCE], states.T, out=table[first : first + _AT_ONCE])
         table.sub_(table.amax(0)).exp_()
         whole = table.sum(0)
         found = table.gather(0, answers[None])[0] / whole
@@ -82,5 +87,4 @@ class _ProjectedProbability(torch.autograd.Function):
         table, found, whole, answers, weight = ctx.kept
         del ctx.kept
         share = grads[0] * found
-        table.mul_(-share / whole).scatter_add_(0, answers[None], share[None])
-        return (weight.T @ table).T, None, None
+        return ((weight.T @ table) * (-share / whole) + weight[answers].T * share).T, None, None

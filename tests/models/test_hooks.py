@@ -119,3 +119,14 @@ def test_a_real_networks_blocks_are_watched_through_their_names() -> None:
         hidden = net(tokens, output_hidden_states=True).hidden_states
     assert [len(calls) for calls in seen] == [1] * len(blocks)
     assert all(torch.equal(calls[0], state) for calls, state in zip(seen, hidden[: len(blocks)], strict=True))
+
+
+def test_freezing_within_freezing_gives_everything_back_at_the_end_of_the_outer_alone() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout()).train()
+    with frozen(net):
+        with frozen(net):
+            assert not net[1].training
+        assert not net[1].training
+        assert not any(parameter.requires_grad for parameter in net.parameters())
+    assert all(module.training for module in net.modules())
+    assert all(parameter.requires_grad for parameter in net.parameters())
