@@ -52,7 +52,7 @@ def _relation(
 ) -> Iterator[Relation | Told]:
     patterns = patterns_in(file.parent / PATTERNS / f"{relation.key}.jsonl", fault)
     if not patterns:
-        logger.warning("The relation %s has no patterns beside %s: its facts are left out", relation.key, file)
+        logger.warning("%s has no patterns beside %s: its %d facts are left out", relation.key, file, len(pairs))
         return
     yield relation
     numbered = ((f"{where}, pair {number + 1}", (number, pair)) for number, pair in enumerate(pairs))

@@ -12,7 +12,7 @@ from typing import Any
 
 from knedit.catalog.formats.patterns import Told, patterns_in, told
 from knedit.catalog.formats.shapes import Glimpse
-from knedit.catalog.formats.streams import Fault, each, json_lines, reader
+from knedit.catalog.formats.streams import Fault, each, json_lines, lines, reader
 from knedit.catalog.formats.values import mapping, relation_key
 from knedit.records import Relation
 
@@ -46,7 +46,8 @@ def _relation(vocabulary: Path, folder: Path, fault: Fault) -> Iterator[Relation
     relations = list(each([(str(vocabulary), vocabulary.stem)], lambda key: [Relation.make(relation_key(key))], fault))
     for relation in relations:
         if not (patterns := patterns_in(folder / vocabulary.name, fault)):
-            logger.warning("The relation %s has no patterns in %s: its facts are left out", relation.key, folder)
+            count = sum(1 for _ in lines(vocabulary, fault))
+            logger.warning("%s has no patterns in %s: its %d facts are left out", relation.key, folder, count)
             continue
         yield relation
         yield from each(json_lines(vocabulary, fault), partial(_fact, relation, patterns), fault)

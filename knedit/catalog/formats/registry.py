@@ -3,7 +3,7 @@
 Knows nothing of the formats but their readers.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from knedit.catalog.formats import (
     zsre,
 )
 from knedit.catalog.formats.shapes import Glimpse, glimpse
-from knedit.catalog.formats.streams import Fault
+from knedit.catalog.formats.streams import Reader
 from knedit.catalog.formats.values import listed, near
 from knedit.errors import FactsError
 
@@ -32,7 +32,7 @@ from knedit.errors import FactsError
 class Format:
     """`read` yields the records of a path; `fits` tells whether a path looks like the format."""
 
-    read: Callable[[Path, Fault], Iterator[Any]]
+    read: Reader[Any]
     fits: Callable[[Glimpse], bool]
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from knedit.catalog.formats.values import BrokenError
 from knedit.errors import FactsError
@@ -23,7 +23,9 @@ WHOLE = "The file is damaged or of another format: fetch it again."
 
 Fault = Callable[[FactsError], None]
 T = TypeVar("T")
-Reader = Callable[[Path, Fault], Iterator[T]]
+
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 def stop(error: FactsError) -> None:
@@ -31,7 +33,13 @@ def stop(error: FactsError) -> None:
     raise error
 
 
-def reader(read: Reader[T]) -> Reader[T]:
+class Reader(Protocol[T_co]):
+    """Yield the records of a path, each before what hangs on it; hand a broken one to `fault`."""
+
+    def __call__(self, path: Path, fault: Fault = ...) -> Iterator[T_co]: ...
+
+
+def reader(read: Callable[[Path, Fault], Iterator[T]]) -> Reader[T]:
     """Let a reader raise FactsError where its file cannot be read, and where it holds no record and no fault."""
 
     @wraps(read)

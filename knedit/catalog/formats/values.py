@@ -14,14 +14,16 @@ from knedit.records import BLANK
 SUBJECT = "{subject}"
 TEXT_LENGTH = 100_000  # characters of a prompt: more is no wording of a fact
 
+_SHOWN = 600  # characters of what a person is told
+
 
 class BrokenError(Exception):
     """What is wrong with a record, and its cure; the file and the line are added where they are known."""
 
     def __init__(self, what: str, cure: str) -> None:
         super().__init__(what, cure)
-        self.what = what
-        self.cure = cure
+        self.what = _printable(what)
+        self.cure = _printable(cure)
 
 
 def text(value: Any, what: str) -> str:
@@ -127,6 +129,12 @@ def place(value: Any, what: str) -> int:
         shown = value if type(value) is int and abs(value) < 2**63 else kind(value)
         raise BrokenError(f"{what} is {shown}", "Write a whole number from 0.")
     return value
+
+
+def _printable(words: str) -> str:
+    """Return words that a terminal and a log can take, whatever the file held: short, and signs of control escaped."""
+    short = words if len(words) <= _SHOWN else f"{words[:_SHOWN]}…"
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in short)
 
 
 def near(word: str, known: Sequence[str]) -> str:
