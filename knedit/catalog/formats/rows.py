@@ -65,7 +65,7 @@ def _prompts(given: Mapping[str, Any], fact: Fact) -> list[Prompt]:
 def _sources(given: Mapping[str, Any], fact: Fact) -> list[FactSource]:
     if "source" not in given:
         return []
-    dataset, colon, key = text(given["source"], "The source").partition(":")
+    dataset, colon, key = noun(given["source"], "The source").partition(":")
     if not (dataset.strip() and colon and key.strip()):
         raise BrokenError(
             f'The source "{given["source"]}" is not DATASET:KEY', "Write both, with a colon between them."

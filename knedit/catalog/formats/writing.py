@@ -7,15 +7,15 @@ every cell is quoted, and one that a spreadsheet would take for a formula stays 
 import csv
 import json
 import os
-import tempfile
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
+from secrets import token_hex
 from typing import IO, Any, get_args, get_type_hints
 
 from knedit.catalog.formats.arrow import arrow
@@ -35,20 +35,18 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Raise FactsError where it cannot be written.
     """
-    partial = None
+    partial = path.with_name(f".{path.name[:100]}.{token_hex(4)}.knedit-partial")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:100]}.", delete=False) as file:
-            partial = Path(file.name)
-            yield file.file
+        with partial.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.chmod(0o644)
         partial.replace(path)
     except OSError as error:
         what = f"The file cannot be written: {error.strerror or error}"
         raise FactsError(what, str(path), "Check the folder, its rights and its space.") from None
     finally:
-        if partial is not None:
+        with suppress(OSError):
             partial.unlink(missing_ok=True)
 
 

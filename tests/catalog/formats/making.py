@@ -150,7 +150,10 @@ def saved_dataset(folder: Path) -> Path:
     write_json(split / "state.json", {"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": "train"})
     write_json(split / "dataset_info.json", {"features": {}})
     table = arrow_table()
-    with pa.OSFile(str(split / "data-00000-of-00001.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+    with (
+        pa.OSFile(str(split / "data-00000-of-00001.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, table.schema) as out,
+    ):
         out.write_table(table, max_chunksize=3)
     return folder / "saved"
 
