@@ -9,7 +9,7 @@ import json
 import os
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from io import TextIOWrapper
@@ -38,16 +38,17 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     partial = path.with_name(f".{path.name[:100]}.{token_hex(4)}.knedit-partial")
     try:
         with partial.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                partial.replace(path)
+            except BaseException:
+                partial.unlink()
+                raise
     except OSError as error:
         what = f"The file cannot be written: {error.strerror or error}"
         raise FactsError(what, str(path), "Check the folder, its rights and its space.") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def write_table(path: Path, columns: Columns, rows: Iterable[Row], format: str) -> int:
