@@ -84,6 +84,50 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class FactSource:
+    """Where a fact was told: a data set, and the fact's name in it; one fact may be told in many places."""
+
+    fact_id: int
+    dataset: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class EditWish:
+    """The new object that a data set for testing edits asks a fact to be given."""
+
+    fact_id: int
+    dataset: str
+    key: str
+    new_object: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedNeurons:
+    """The neurons, as (layer, index), that others published for the fact that `dataset` knows by `key`."""
+
+    dataset: str
+    key: str
+    neurons: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedScores:
+    """The neurons' scores, as (layer, index, score), that others published for one prompt of a fact.
+
+    `prompt` counts the fact's prompts from 0, in its relation's patterns' order; `method` is the publisher's word.
+    """
+
+    dataset: str
+    key: str
+    prompt: int
+    method: str
+    tokens: tuple[str, ...]
+    answer: str
+    scores: tuple[tuple[int, int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """One set of weights. `files` maps every file that decides the model's behaviour to its sha256."""
 

@@ -118,7 +118,7 @@ def test_every_dependency_is_pinned_to_one_version() -> None:
     pinned = {normal(line.partition("==")[0]) for line in lines}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    installed = ("postgres", "gguf", "ray", "accelerate", "bench")
+    installed = ("postgres", "gguf", "ray", "accelerate", "bench", "export")
     asked = [
         *project["dependencies"],
         *extras["dev"],

@@ -16,19 +16,51 @@ def facts() -> None:
 
 
 @facts.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--format", metavar="F", help="Its format, as csv or pararel; else found out from the path.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="At a broken record import nothing, or leave it out and tell it.",
+)
 @with_catalog
 @json_option
-def import_(catalog: Any, *, file: Path, as_json: bool) -> None:
-    """Import knedit's JSONL; `starter` is the set that comes with knedit. Importing twice changes nothing."""
-    from knedit.flows.facts import import_file
+def import_(catalog: Any, *, path: Path, format: str | None, on_error: str, as_json: bool) -> None:
+    """Import a file or folder of facts; `starter` is the set that comes with knedit. Importing twice changes nothing.
 
-    count = import_file(catalog, file)
+    Formats: knedit-jsonl, csv (also TSV), parquet, datasets, pararel, lama, kn-paper, counterfact, zsre,
+    known-facts, lre.
+    """
+    from knedit.catalog.formats.streams import stop
+    from knedit.flows.facts import Skipped, import_file
+
+    skipped = Skipped()
+    count = import_file(catalog, path, format=format, fault=skipped if on_error == "skip" else stop)
+    for fault in skipped.first:
+        click.echo(f"Skipped: {fault}", err=True)
+    if skipped.count > len(skipped.first):
+        click.echo(f"Skipped: {skipped.count - len(skipped.first)} more records.", err=True)
     if as_json:
         show_json(count)
         return
     rows = [[noun, getattr(count, noun).seen, getattr(count, noun).added] for noun in ("relations", "facts", "prompts")]
     show_rows(["what", "read", "new"], rows, as_json=False)
+
+
+@facts.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--format", metavar="F", help="jsonl (knedit's own), csv, tsv or parquet; else what OUTPUT ends in.")
+@click.option("--relation", metavar="R", help="Only the facts of one relation.")
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT where it exists.")
+@with_catalog
+def export(catalog: Any, *, output: Path, format: str | None, relation: str | None, overwrite: bool) -> None:
+    """Write facts and their prompts to OUTPUT. JSONL reads back equal; a table has a row a prompt."""
+    from knedit.flows.facts import export_facts
+
+    count = export_facts(catalog, output, format=format, relation=relation, overwrite=overwrite)
+    click.echo(f"Wrote {count} {'facts' if (format or output.suffix) in ('jsonl', '.jsonl') else 'rows'} to {output}.")
 
 
 @facts.command("list")

@@ -1,13 +1,36 @@
-"""Bring a file of facts into the catalog."""
+"""Bring files of facts into the catalog, and out of it."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import knedit.starter
 from knedit.catalog.answers import ImportCount
-from knedit.catalog.formats.knedit_jsonl import read
+from knedit.catalog.formats import writing_facts
+from knedit.catalog.formats.registry import detect, find_format
+from knedit.catalog.formats.streams import Fault, stop
+from knedit.catalog.formats.writing import writer_of
 from knedit.catalog.store import Catalog
+from knedit.errors import FactsError
+from knedit.records import Fact, Prompt, Relation
 
 STARTER = "starter"
+SHOWN = 20  # faults of a file that are kept to be shown; all are counted
+
+_BATCH = 500
+
+
+class Skipped:
+    """Take the faults of a file's records, so that reading goes on: count them, and keep the first ones."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[FactsError] = []
+
+    def __call__(self, fault: FactsError) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(fault)
 
 
 def starter_file() -> Path:
@@ -15,9 +38,48 @@ def starter_file() -> Path:
     return Path(knedit.starter.__path__[0]) / "facts.jsonl"
 
 
-def import_file(catalog: Catalog, file: Path | str) -> ImportCount:
-    """Import a file of knedit's JSONL, or the starter set by its name; all of it or nothing.
+def import_file(catalog: Catalog, file: Path | str, *, format: str | None = None, fault: Fault = stop) -> ImportCount:
+    """Import a file or folder of a known format, or the starter set by its name; all of it or nothing.
 
-    Raises FactsError with file and line for a record that is not as the format says.
+    The format is found out where it is not given. A broken record goes to `fault`, which by default raises its
+    FactsError with file and line.
     """
-    return catalog.import_facts(read(starter_file() if str(file) == STARTER else Path(file)))
+    path = starter_file() if str(file) == STARTER else Path(file)
+    reading = find_format(format or detect(path))
+    return catalog.import_facts(storable(reading.read(path, fault)))
+
+
+def storable(records: Iterable[Any]) -> Iterator[Relation | Fact | Prompt]:
+    """Leave out what the catalog has no table for yet: where facts were told, and the objects that edits shall give."""
+    return (record for record in records if isinstance(record, Relation | Fact | Prompt))
+
+
+def export_facts(
+    catalog: Catalog, output: Path, *, format: str | None = None, relation: str | None = None, overwrite: bool = False
+) -> int:
+    """Write all facts, or one relation's, with their prompts; return how many facts, or rows of a table, there were.
+
+    The format is one of EXPORTS, else what the name of the file ends in: "jsonl" is knedit's own, read back equal.
+    """
+    if output.exists() and not overwrite:
+        raise FactsError("The output file exists", str(output), "Choose another one, or say --overwrite.")
+    wanted = format or writer_of(output)
+    relations = catalog.relations() if relation is None else [catalog.find_relation(relation)]
+    told = _told(catalog, relations)
+    if wanted == "jsonl":
+        return writing_facts.write_jsonl(output, told)
+    return writing_facts.write_rows(output, told, wanted)
+
+
+def _told(catalog: Catalog, relations: Iterable[Relation]) -> Iterator[Relation | Fact | Prompt]:
+    for relation in relations:
+        yield relation
+        facts = catalog.facts(relation=relation.key)
+        for start in range(0, len(facts), _BATCH):
+            some = facts[start : start + _BATCH]
+            prompts: dict[int, list[Prompt]] = {fact.id: [] for fact in some}
+            for prompt in catalog.prompts(list(prompts)):
+                prompts[prompt.fact_id].append(prompt)
+            for fact in some:
+                yield fact
+                yield from prompts[fact.id]
