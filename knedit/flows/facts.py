@@ -1,5 +1,7 @@
 """Bring files of facts into the catalog, and out of it."""
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from knedit.catalog.formats.writing import writer_of
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError
 from knedit.records import Fact, Prompt, Relation
+
+logger = logging.getLogger(__name__)
 
 STARTER = "starter"
 SHOWN = 20  # faults of a file that are kept to be shown; all are counted
@@ -50,8 +54,20 @@ def import_file(catalog: Catalog, file: Path | str, *, format: str | None = None
 
 
 def storable(records: Iterable[Any]) -> Iterator[Relation | Fact | Prompt]:
-    """Leave out what the catalog has no table for yet: where facts were told, and the objects that edits shall give."""
-    return (record for record in records if isinstance(record, Relation | Fact | Prompt))
+    """Leave out what the catalog has no table for: where facts were told, and the objects that edits shall give.
+
+    What was left out is said in a warning at the end.
+    """
+    left_out: Counter[str] = Counter()
+    for record in records:
+        if isinstance(record, Relation | Fact | Prompt):
+            yield record
+        else:
+            left_out[type(record).__name__] += 1
+    for kind, count in left_out.items():
+        logger.warning(
+            "%d records of the kind %s were read and not kept: the catalog has no table for them", count, kind
+        )
 
 
 def export_facts(
