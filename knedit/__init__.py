@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from knedit.attribution.attribute_prompt import Attribution, attribute_prompt
+    from knedit.attribution.method import Method
     from knedit.catalog.store import Catalog
     from knedit.errors import KneditError
     from knedit.models.loading import load_model
@@ -19,6 +20,7 @@ _HOMES = {
     "Attribution": "knedit.attribution.attribute_prompt",
     "Catalog": "knedit.catalog.store",
     "KneditError": "knedit.errors",
+    "Method": "knedit.attribution.method",
     "Model": "knedit.models.model",
     "attribute_prompt": "knedit.attribution.attribute_prompt",
     "load_model": "knedit.models.loading",
@@ -29,6 +31,7 @@ __all__ = [
     "Attribution",
     "Catalog",
     "KneditError",
+    "Method",
     "Model",
     "__version__",
     "attribute_prompt",
