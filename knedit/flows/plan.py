@@ -3,7 +3,7 @@
 Planning solves the edit once with the model untouched, so that what cannot be done is said before anything is stored.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from knedit.editing.choose import neurons_of_fact, neurons_of_relation
 from knedit.editing.solve import ValueChange, Weights, solve, solver_of
 from knedit.editing.steps import Neuron, Step
 from knedit.errors import CatalogError, EditError
+from knedit.models.layout import Layout
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditNeuron, EditTarget, Fact, Refinement, show_id
 
@@ -75,7 +76,14 @@ def plan_edit(
     chosen = find_refinement(catalog, checkpoint, refinement)
     steps = choose_steps(catalog, checkpoint, chosen, goals, choices)
     config = choices.as_config()
-    changes = solve(load(checkpoint), steps, solvers_of(config), weights_of(config))
+    model = load(checkpoint)
+    if pair := shared_vector(model.layout, steps):
+        raise EditError(
+            f"the neurons {pair[0]} and {pair[1]} are one value vector, as their layers share their weights",
+            f"family {model.layout.model_type}",
+            "Refine with other thresholds, so that the plan holds one of them.",
+        )
+    changes = solve(model, steps, solvers_of(config), weights_of(config))
     spelled = [[goal.operation, [fact.id for fact in goal.facts], goal.new] for goal in goals]
     neurons = [list(step.neurons) for step in steps]
     identity = Edit.identify(checkpoint.id, chosen.id, config, [spelled, neurons])
@@ -89,6 +97,16 @@ def plan_edit(
         ],
         _edit_neurons(identity, steps, changes),
     )
+
+
+def shared_vector(layout: Layout, steps: Iterable[Step]) -> tuple[Neuron, Neuron] | None:
+    """Return two neurons of a plan that are one value vector, as layers that share their weights have them; or None."""
+    known: dict[Neuron, Neuron] = {}
+    for layer, index in (neuron for step in steps for neuron in step.neurons):
+        first = known.setdefault((layout.block_of(layer), index), (layer, index))
+        if first != (layer, index):
+            return first, (layer, index)
+    return None
 
 
 def find_goals(catalog: Catalog, wishes: Wishes) -> list[Goal]:
