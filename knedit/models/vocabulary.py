@@ -55,7 +55,9 @@ class _Probability(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, answers: Tensor) -> Tensor:
-        table = logits.float().softmax(-1)
+        table = logits.float()
+        table = (table - table.amax(-1, keepdim=True)).exp_()
+        table /= table.sum(-1, keepdim=True, dtype=torch.float64).float()  # softmax(-1) sums with an error of 1e-5
         found = table.gather(-1, answers[:, None])[:, 0]
         ctx.kept = table, found, answers, logits.dtype
         return found
@@ -76,8 +78,8 @@ class _ProjectedProbability(torch.autograd.Function):
         table = states.new_empty(len(weight), len(states))  # [V, R]
         for first in range(0, len(weight), _AT_ONCE):
             torch.mm(weight[first : first + _AT_ONCE], states.T, out=table[first : first + _AT_ONCE])
-        table.sub_(table.amax(0)).exp_()
-        whole = table.sum(0)
+        table.sub_(table.amax(0)).exp_()  # not softmax(0), which sums with the error of 1e-4
+        whole = table.sum(0, dtype=torch.float64).float()
         found = table.gather(0, answers[None])[0] / whole
         ctx.kept = table, found, whole, answers, weight
         return found
@@ -86,5 +88,6 @@ class _ProjectedProbability(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         table, found, whole, answers, weight = ctx.kept
         del ctx.kept
-        share = grads[0] * found
-        return ((weight.T @ table) * (-share / whole) + weight[answers].T * share).T, None, None
+        table.scatter_add_(0, answers[None], -whole[None])  # p − 1 before the product, where little cancels
+        found = (weight.T @ table) * (-grads[0] * found / whole)
+        return found.T.contiguous(), None, None  # sums along the strided axis lose three digits

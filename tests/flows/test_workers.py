@@ -89,7 +89,8 @@ def test_workers_tell_results_errors_and_logs_and_give_up_on_what_kills_them(cap
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 from knedit.cli.main import main
 sys.argv = "knedit attribute base --workers 2 --device cpu --batch 1 --rule left --steps 1000".split()
 main()

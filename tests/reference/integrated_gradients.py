@@ -64,7 +64,8 @@ def down_projections(net: Any) -> list[Place]:
 
 def probability(net: Any, tokens: Tensor, answer: int, at: int, context: Tensor | None = None) -> Tensor:
     given = {"input_ids": tokens} if context is None else {"input_ids": context, "decoder_input_ids": tokens}
-    return torch.softmax(net(**given).logits[0, at].float(), dim=-1)[answer]
+    logits = net(**given).logits[0, at]
+    return torch.softmax(logits.double(), dim=-1)[answer].to(logits.dtype)  # torch's own sums in fp32 are off by 1e-5
 
 
 def nodes(rule: str, steps: int) -> tuple[list[float], list[float]]:
