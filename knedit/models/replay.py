@@ -101,7 +101,7 @@ class Replay:
         """
         found: dict[int, list[Answers]] = {layer: [] for layer in experiments}
         with torch.set_grad_enabled(gradients), frozen(self.model.net), self._shortcuts.lent():
-            waiting = list(self._chunks(experiments, memory)) or [{}]
+            waiting = list(self._chunks(experiments, _usable(memory))) or [{}]
             while waiting:
                 chunk = waiting.pop(0)
                 try:
@@ -311,6 +311,11 @@ class Replay:
     def _joined(self, layer: int, prompts: Tensor, values: Tensor) -> Tensor:
         place = Place(prompts, self._positions[prompts])
         return self._shortcuts.join(layer, self._recording.calls[layer], place, values)
+
+
+def _usable(memory: int) -> int:
+    """Return the part of a budget to fill with rows: the rest goes to results, and to what allocators keep."""
+    return max(memory * 4 // 5 - 2**27, memory // 4)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
