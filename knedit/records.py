@@ -6,7 +6,7 @@ process. Knows nothing of SQL, models or files.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -93,7 +93,7 @@ class FactSource:
 
 
 @dataclass(frozen=True, slots=True)
-class EditWish:
+class RequestedRewrite:
     """The new object that a data set for testing edits asks a fact to be given."""
 
     fact_id: int
@@ -129,7 +129,11 @@ class PublishedScores:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One set of weights. `files` maps every file that decides the model's behaviour to its sha256."""
+    """One set of weights. `files` maps every file that decides the model's behaviour to its sha256.
+
+    One that is known by name and revision alone, as others publish neurons of, has no files and an empty sha256; its
+    layers and width are 0 where nobody told them.
+    """
 
     id: int
     name: str
@@ -145,6 +149,12 @@ class Checkpoint:
     @classmethod
     def identify(cls, sha256: str) -> int:
         return fingerprint("checkpoint", sha256)
+
+    @classmethod
+    def named(cls, name: str, revision: str, *, n_layers: int = 0, ffn_width: int = 0) -> "Checkpoint":
+        """Return a checkpoint that is known by name and revision alone."""
+        own = fingerprint("checkpoint", name, revision)
+        return cls(own, name, revision, sha256="", family="", n_layers=n_layers, ffn_width=ffn_width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,26 +214,82 @@ class Refinement:
 
 @dataclass(frozen=True, slots=True)
 class RefinedFact:
-    """How refinement went for one fact: prompts counted, the share that was asked of them, neurons kept (may be 0)."""
+    """How refinement went for one fact: prompts counted, the share that was asked of them, neurons kept (may be 0).
+
+    The first two are None where the neurons were published without them.
+    """
 
     refinement_id: int
     fact_id: int
-    prompts: int
-    share: float
+    prompts: int | None
+    share: float | None
     neurons: int
 
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeNeuron:
-    """A neuron that a fact's prompts agree on. `role` tells whether it is the fact's, its relation's or anyone's."""
+    """A neuron that a fact's prompts agree on. `role` tells whether it is the fact's, its relation's or anyone's.
+
+    `share` and `score` are None where the neuron was published without them.
+    """
 
     refinement_id: int
     fact_id: int
     layer: int
     index: int
-    share: float
-    score: float
+    share: float | None
+    score: float | None
     role: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronCount:
+    """How many of a relation's facts hold a neuron in one role, and the sum of its scores in them (None: unscored).
+
+    The catalog keeps these with the neurons, in the same transaction, so that hubs and overlaps need not count rows.
+    """
+
+    refinement_id: int
+    layer: int
+    index: int
+    relation_id: int
+    role: str
+    facts: int
+    score_sum: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedRelation:
+    """How many facts of a relation were refined, and how many neurons they hold; kept as NeuronCount is."""
+
+    refinement_id: int
+    relation_id: int
+    facts: int
+    neurons: int
+
+
+@dataclass(frozen=True, slots=True)
+class DegenerateSet:
+    """Neurons of a fact that stand in for each other: any of them alone upholds it. `score` tells how far.
+
+    Source: Chen et al., "Journey to the Center of the Knowledge Neurons", AAAI 2024 (degenerate knowledge neurons).
+    """
+
+    id: int
+    refinement_id: int
+    fact_id: int
+    score: float
+
+    @classmethod
+    def identify(cls, refinement_id: int, fact_id: int, neurons: Iterable[tuple[int, int]]) -> int:
+        return fingerprint("degenerate", refinement_id, fact_id, sorted(neurons))
+
+
+@dataclass(frozen=True, slots=True)
+class DegenerateNeuron:
+    set_id: int
+    layer: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ def run(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+        if connection.dialect.name == "sqlite":
+            dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+            assert not dangling, f"rows that refer to nothing: {dangling[:5]}"
 
 
 given: Connection | None = context.config.attributes.get("connection")
@@ -28,6 +31,6 @@ if given is not None:
 else:
     url = context.get_x_argument(as_dictionary=True).get("url")
     engine = open_engine(read_address(database_url(url if isinstance(url, str) else None)))
-    with engine.execution_options(writing=True).begin() as connection:
+    with engine.execution_options(writing=True, migrating=True).begin() as connection:
         run(connection)
     engine.dispose()

@@ -80,6 +80,8 @@ def main(
     names = _chosen(only, cuda=device.startswith("cuda"))
     if plot_file:
         check_installed("matplotlib")
+        if "linear" not in names:
+            raise KneditError("only the section linear is drawn", "--plot", "Name it in --only, or leave out --plot.")
     if threads:
         torch.set_num_threads(threads)
     sizes = tuple(int(size) for size in batches.split(","))

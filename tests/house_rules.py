@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 # A room, or a module at the top, and its floor; the entry point stands one step above the door that it opens.
 FLOORS = {
-    **dict.fromkeys(("records", "errors", "settings", "starter"), 1),
+    **dict.fromkeys(("records", "remarks", "errors", "settings", "starter"), 1),
     **dict.fromkeys(("catalog", "models", "checkpoints"), 2),
     **dict.fromkeys(("attribution", "editing", "evaluation", "analysis"), 3),
     "flows": 4,

@@ -19,6 +19,8 @@ class ImportCount:
     relations: Count
     facts: Count
     prompts: Count
+    sources: Count = Count()
+    rewrites: Count = Count()
 
 
 @dataclass(frozen=True, slots=True)

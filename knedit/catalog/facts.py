@@ -1,39 +1,71 @@
-"""The catalog's verbs for relations, facts and prompts.
+"""The catalog's verbs for relations, facts and prompts, and for where facts were told.
 
 Knows nothing of models. Facts and prompts are never altered: only their status is.
 """
 
-from collections.abc import Collection, Iterable
-from typing import NoReturn
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NoReturn
 
-from sqlalchemy import Connection, and_, bindparam, false, func, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, false, func, or_, select, update
 
 from knedit.catalog import schema
 from knedit.catalog.answers import Count, ImportCount, RelationSummary
 from knedit.catalog.naming import did_you_mean, id_range, say_which
-from knedit.catalog.rows import Transactions, add, batches
+from knedit.catalog.rows import batches
+from knedit.catalog.staging import STAGED, StagingTransactions
 from knedit.errors import CatalogError
-from knedit.records import ROLES, STATUSES, Fact, Prompt, Relation, show_id
+from knedit.records import ROLES, STATUSES, Fact, FactSource, Prompt, Relation, RequestedRewrite, show_id
 
-_TABLES = ((Relation, schema.relations), (Fact, schema.facts), (Prompt, schema.prompts))
+Told = Relation | Fact | Prompt | FactSource | RequestedRewrite
+
+_TABLES: dict[type, Table] = {
+    Relation: schema.relations,
+    Fact: schema.facts,
+    Prompt: schema.prompts,
+    FactSource: schema.fact_sources,
+    RequestedRewrite: schema.requested_rewrites,
+}
 
 
-class FactVerbs(Transactions):
-    def import_facts(self, records: Iterable[Relation | Fact | Prompt]) -> ImportCount:
+class FactVerbs(StagingTransactions):
+    def import_facts(self, records: Iterable[Told]) -> ImportCount:
         """Add the records that are new, all of them or, where anything raises, none.
 
-        A thing must come before what hangs on it, or within the next thousand records. What the catalog has stays
-        as it is, but a relation that had only its key for a label gets a better one.
+        They may come in any order, and other writers wait only once all are read. What the catalog has stays as it
+        is, but a relation that had only its key for a label gets a better one.
         """
-        seen, added = [0, 0, 0], [0, 0, 0]
-        with self._writing() as connection:
-            for batch in batches(records):
-                for number, (noun, table) in enumerate(_TABLES):
-                    some = [record for record in batch if isinstance(record, noun)]
-                    seen[number] += len(some)
-                    added[number] += add(connection, table, some)
-                _label(connection, [record for record in batch if isinstance(record, Relation)])
-        return ImportCount(*map(Count, seen, added))
+        seen: Counter[type] = Counter()
+        labels: dict[int, str] = {}
+        with self._staging(*_TABLES.values()) as turns:
+            with turns.filling() as staging:
+                for batch in batches(records, STAGED):
+                    for noun, table in _TABLES.items():
+                        seen[noun] += staging.stage(table, [one for one in batch if type(one) is noun])
+                    better = [one for one in batch if isinstance(one, Relation) and one.label != one.key]
+                    labels |= {one.id: one.label for one in better if one.id not in labels}
+            with turns.writing() as staging:
+                added = {noun: staging.add(table) for noun, table in _TABLES.items()}
+                _label(staging.connection, labels)
+        return ImportCount(*(Count(seen[noun], added[noun]) for noun in _TABLES))
+
+    def sources(self, fact_ids: Collection[int]) -> list[FactSource]:
+        """Return where the facts were told, in the order of the facts as given, data set and key."""
+        return [FactSource(*row) for row in self._hanging(schema.fact_sources, fact_ids)]
+
+    def requested_rewrites(self, fact_ids: Collection[int]) -> list[RequestedRewrite]:
+        """Return the objects that data sets ask the facts to be given, in the order of facts, data set and key."""
+        return [RequestedRewrite(*row) for row in self._hanging(schema.requested_rewrites, fact_ids)]
+
+    def _hanging(self, table: Table, fact_ids: Collection[int]) -> list[tuple[Any, ...]]:
+        place = {fact_id: number for number, fact_id in enumerate(fact_ids)}
+        with self._reading() as connection:
+            found = [
+                tuple(row)
+                for batch in batches(place)
+                for row in connection.execute(select(table).where(table.c.fact_id.in_(batch)))
+            ]
+        return sorted(found, key=lambda row: (place[row[0]], *row[1:]))
 
     def relations(self) -> list[Relation]:
         """Return all relations, by key."""
@@ -121,9 +153,9 @@ class FactVerbs(Transactions):
         return changed
 
 
-def _label(connection: Connection, given: list[Relation]) -> None:
+def _label(connection: Connection, labels: Mapping[int, str]) -> None:
     table = schema.relations
-    better = [{"its_id": one.id, "better": one.label} for one in given if one.label != one.key]
+    better = [{"its_id": own, "better": label} for own, label in labels.items()]
     unlabelled = update(table).where(table.c.id == bindparam("its_id"), table.c.label == table.c.key)
     if better:
         connection.execute(unlabelled.values(label=bindparam("better")), better)

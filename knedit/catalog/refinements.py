@@ -7,26 +7,38 @@ from collections.abc import Collection, Iterable
 
 from sqlalchemy import delete, select
 
-from knedit.catalog import queries, schema
+from knedit.catalog import counting, queries, schema
 from knedit.catalog.answers import Hub, NeuronUse, RelationNeuron
-from knedit.catalog.rows import Transactions, add, batches, put
+from knedit.catalog.rows import batches, put
+from knedit.catalog.staging import StagingTransactions
 from knedit.errors import CatalogError
 from knedit.records import NEURON_ROLES, Fact, KnowledgeNeuron, RefinedFact, Refinement, show_id
 
+_RESULTS = (schema.neuron_counts, schema.refined_relations, schema.knowledge_neurons, schema.refined_facts)
 _FACT_WIDTH = len(schema.facts.c)
 
 
-class RefinementVerbs(Transactions):
+class RefinementVerbs(StagingTransactions):
     def put_refinement(
         self, refinement: Refinement, facts: Iterable[RefinedFact], neurons: Iterable[KnowledgeNeuron]
     ) -> Refinement:
-        """Put the refinement in with its facts and neurons, in the place of any earlier result of the same id."""
-        with self._writing() as connection:
-            put(connection, schema.refinements, [refinement])
-            for table in (schema.knowledge_neurons, schema.refined_facts):
-                connection.execute(delete(table).where(table.c.refinement_id == refinement.id))
-            add(connection, schema.refined_facts, facts)
-            add(connection, schema.knowledge_neurons, neurons)
+        """Put the refinement in with its facts and neurons, in the place of any earlier result of the same id.
+
+        The counts of its neurons are put in with them. Raise CatalogError where degenerate sets hang on the earlier
+        result.
+        """
+        with self._staging(schema.refined_facts, schema.knowledge_neurons) as turns:
+            with turns.filling() as staging:
+                staging.stage(schema.refined_facts, facts)
+                staging.stage(schema.knowledge_neurons, neurons)
+            with turns.writing() as staging:
+                put(staging.connection, schema.refinements, [refinement])
+                for table in _RESULTS:
+                    staging.connection.execute(delete(table).where(table.c.refinement_id == refinement.id))
+                staging.add(schema.refined_facts)
+                staging.add(schema.knowledge_neurons)
+                for statement in counting.count_again(refinement.id):
+                    staging.connection.execute(statement)
         return refinement
 
     def refinements(self, checkpoint_id: int | None = None) -> list[Refinement]:

@@ -92,7 +92,7 @@ def prepare(engine: Engine, address: URL, *, folder: Path | None = None) -> None
 
 
 def _upgrade(engine: Engine, address: URL, folder: Path | None) -> tuple[Standing, Standing]:
-    with _one_at_a_time, engine.execution_options(writing=True).begin() as connection:
+    with _one_at_a_time, engine.execution_options(writing=True, migrating=True).begin() as connection:
         before = _standing(connection, address, folder)  # another process may just have done the work
         _refuse_unfit(before)
         if before.state != "current":

@@ -13,12 +13,12 @@ from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, BigInteger, Column, Connection, Double, Engine, Integer, Table
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Double, Engine, Integer, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 
+from knedit.catalog.columns import Moment
 from knedit.catalog.connecting import explained
-from knedit.catalog.schema import Moment
 from knedit.errors import CatalogError
 
 BATCH = 1000  # rows of one statement, and ids of one IN: far below either database's limit
@@ -81,6 +81,12 @@ def rows(table: Table, records: Sequence[object]) -> list[Row]:
     return [{name: check(getattr(record, name), record, name) for name, check in fields} for record in records]
 
 
+def row_values(table: Table, records: Sequence[object]) -> list[tuple[Any, ...]]:
+    """Return the records as `rows` does, each as a tuple in the order of the table's columns."""
+    fields = _fields(table)
+    return [tuple([check(getattr(record, name), record, name) for name, check in fields]) for record in records]
+
+
 Check = Callable[[Any, object, str], Any]
 
 
@@ -91,6 +97,7 @@ def _fields(table: Table) -> tuple[tuple[str, Check], ...]:
 
 def _check(column: Column[Any]) -> Check:
     kinds: tuple[tuple[type, Check], ...] = (
+        (Boolean, _whole),
         (BigInteger, _whole),
         (Integer, _whole),
         (Double, _finite),

@@ -1,58 +1,41 @@
-"""The catalog's tables: one a record of `knedit.records`, its columns named and ordered as the record's fields.
+"""The catalog's tables: one a record of `knedit.records` or `knedit.remarks`, its columns ordered as the fields.
 
 Knows nothing of where the database is, nor how its tables come to be: that is the migrations' work, and a test
 holds that these tables and the migrations agree.
 """
 
-from datetime import UTC, datetime
-
 from sqlalchemy import (
-    JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
-    DateTime,
-    Dialect,
-    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
     Table,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
+from knedit.catalog.columns import (
+    LABEL_LENGTH,
+    OBJECT,
+    SUBJECT_LENGTH,
+    WORDS,
+    count,
+    from_zero,
+    identity,
+    label,
+    link,
+    moment,
+    number,
+    one_of,
+    part,
+    place,
+    words,
+)
 from knedit.records import NEURON_ROLES, OPERATIONS, ROLES, STATUSES
-
-SUBJECT_LENGTH = 500  # characters: four bytes each still fit into one entry of a PostgreSQL index
-
-
-class Moment(TypeDecorator[datetime]):
-    """A point in time, kept in UTC and returned with its time zone by every database."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.utcoffset() is None:
-            raise ValueError(f"{value!r} has no time zone")
-        moment = value.astimezone(UTC)
-        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-WORDS = Text().with_variant(Text(collation="C"), "postgresql")  # so that both databases sort alike
-OBJECT = JSON().with_variant(JSONB(), "postgresql")
 
 metadata = MetaData(
     naming_convention={
@@ -64,68 +47,24 @@ metadata = MetaData(
     }
 )
 
-
-def _identity() -> Column[int]:
-    return Column("id", BigInteger, primary_key=True, autoincrement=False)
-
-
-def _part(name: str, target: str | None = None) -> Column[int]:
-    """Return one column of a composite primary key, and of a foreign key where `target` is given."""
-    keys = [ForeignKey(target)] if target else []
-    return Column(name, BigInteger, *keys, primary_key=True, autoincrement=False)
-
-
-def _place() -> list[Column[int]]:
-    return [Column(name, Integer, primary_key=True, autoincrement=False) for name in ("layer", "index")]
-
-
-def _link(name: str, target: str, *, nullable: bool = False) -> Column[int]:
-    return Column(name, BigInteger, ForeignKey(target), nullable=nullable)
-
-
-def _number(name: str, *, nullable: bool = False) -> Column[float]:
-    return Column(name, Double, nullable=nullable)
-
-
-def _count(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False)
-
-
-def _words(name: str, *, nullable: bool = False) -> Column[str]:
-    return Column(name, WORDS, nullable=nullable)
-
-
-def _moment(name: str, *, nullable: bool = False) -> Column[datetime]:
-    return Column(name, Moment, nullable=nullable)
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=column)
-
-
-def _from_zero() -> list[CheckConstraint]:
-    return [CheckConstraint("layer >= 0", name="layer"), CheckConstraint('"index" >= 0', name="index")]
-
-
 relations = Table(
     "relations",
     metadata,
-    _identity(),
-    _words("key"),
-    _words("label"),
+    identity(),
+    words("key"),
+    words("label"),
     UniqueConstraint("key"),
 )
 
 facts = Table(
     "facts",
     metadata,
-    _identity(),
-    _link("relation_id", "relations.id"),
-    _words("subject"),
-    _words("object"),
-    _words("status"),
-    _one_of("status", STATUSES),
+    identity(),
+    link("relation_id", "relations.id"),
+    words("subject"),
+    words("object"),
+    words("status"),
+    one_of("status", STATUSES),
     CheckConstraint(f"length(subject) <= {SUBJECT_LENGTH}", name="subject"),
     Index(None, "relation_id", "subject"),
     Index(None, "subject"),
@@ -134,59 +73,81 @@ facts = Table(
 prompts = Table(
     "prompts",
     metadata,
-    _identity(),
-    _link("fact_id", "facts.id"),
-    _words("role"),
-    _words("text"),
-    _words("answer", nullable=True),
-    _words("language"),
-    _words("status"),
-    _one_of("role", ROLES),
-    _one_of("status", STATUSES),
+    identity(),
+    link("fact_id", "facts.id"),
+    words("role"),
+    words("text"),
+    words("answer", nullable=True),
+    words("language"),
+    words("status"),
+    one_of("role", ROLES),
+    one_of("status", STATUSES),
     Index(None, "fact_id"),
+)
+
+fact_sources = Table(
+    "fact_sources",
+    metadata,
+    part("fact_id", "facts.id"),
+    Column("dataset", WORDS, primary_key=True),
+    Column("key", WORDS, primary_key=True),
+    CheckConstraint(f"length(dataset) + length(key) <= {SUBJECT_LENGTH}", name="key"),
+    Index(None, "dataset", "key"),
+    sqlite_with_rowid=False,
+)
+
+requested_rewrites = Table(
+    "requested_rewrites",
+    metadata,
+    part("fact_id", "facts.id"),
+    Column("dataset", WORDS, primary_key=True),
+    Column("key", WORDS, primary_key=True),
+    Column("new_object", WORDS, primary_key=True),
+    CheckConstraint(f"length(dataset) + length(key) + length(new_object) <= {SUBJECT_LENGTH}", name="key"),
+    sqlite_with_rowid=False,
 )
 
 checkpoints = Table(
     "checkpoints",
     metadata,
-    _identity(),
-    _words("name"),
-    _words("revision"),
-    _words("sha256"),
-    _words("family"),
-    _count("n_layers"),
-    _count("ffn_width"),
-    _link("parent_id", "checkpoints.id", nullable=True),
-    _words("path"),
+    identity(),
+    words("name"),
+    words("revision"),
+    words("sha256"),
+    words("family"),
+    count("n_layers"),
+    count("ffn_width"),
+    link("parent_id", "checkpoints.id", nullable=True),
+    words("path"),
     Column("files", OBJECT, nullable=False),
     UniqueConstraint("name"),
-    CheckConstraint("n_layers > 0", name="n_layers"),
-    CheckConstraint("ffn_width > 0", name="ffn_width"),
+    CheckConstraint("n_layers >= 0", name="n_layers"),
+    CheckConstraint("ffn_width >= 0", name="ffn_width"),
     CheckConstraint("parent_id <> id", name="parent_id"),
 )
 
 attribution_runs = Table(
     "attribution_runs",
     metadata,
-    _identity(),
-    _link("checkpoint_id", "checkpoints.id"),
+    identity(),
+    link("checkpoint_id", "checkpoints.id"),
     Column("config", OBJECT, nullable=False),
-    _words("version"),
-    _moment("started_at"),
-    _moment("finished_at", nullable=True),
+    words("version"),
+    moment("started_at"),
+    moment("finished_at", nullable=True),
     Index(None, "checkpoint_id"),
 )
 
 prompt_attributions = Table(
     "prompt_attributions",
     metadata,
-    _part("run_id", "attribution_runs.id"),
-    _part("prompt_id", "prompts.id"),
-    _number("probability"),
-    _number("completeness_error", nullable=True),
-    _number("peak"),
-    _words("status"),
-    _words("reason", nullable=True),
+    part("run_id", "attribution_runs.id"),
+    part("prompt_id", "prompts.id"),
+    number("probability"),
+    number("completeness_error", nullable=True),
+    number("peak"),
+    words("status"),
+    words("reason", nullable=True),
     CheckConstraint("status <> ''", name="status"),
     sqlite_with_rowid=False,
 )
@@ -194,12 +155,12 @@ prompt_attributions = Table(
 neuron_scores = Table(
     "neuron_scores",
     metadata,
-    _part("run_id"),
-    _part("prompt_id"),
-    *_place(),
-    _number("score"),
+    part("run_id"),
+    part("prompt_id"),
+    *place(),
+    number("score"),
     ForeignKeyConstraint(["run_id", "prompt_id"], ["prompt_attributions.run_id", "prompt_attributions.prompt_id"]),
-    *_from_zero(),
+    *from_zero(),
     Index(None, "run_id", "layer", "index"),
     sqlite_with_rowid=False,
 )
@@ -207,65 +168,109 @@ neuron_scores = Table(
 refinements = Table(
     "refinements",
     metadata,
-    _identity(),
-    _link("run_id", "attribution_runs.id"),
+    identity(),
+    link("run_id", "attribution_runs.id"),
     Column("config", OBJECT, nullable=False),
-    _moment("created_at"),
+    moment("created_at"),
     Index(None, "run_id"),
 )
 
 refined_facts = Table(
     "refined_facts",
     metadata,
-    _part("refinement_id", "refinements.id"),
-    _part("fact_id", "facts.id"),
-    _count("prompts"),
-    _number("share"),
-    _count("neurons"),
+    part("refinement_id", "refinements.id"),
+    part("fact_id", "facts.id"),
+    count("prompts", nullable=True),
+    number("share", nullable=True),
+    count("neurons"),
     CheckConstraint("prompts >= 0", name="prompts"),
     CheckConstraint("neurons >= 0", name="neurons"),
+    Index(None, "refinement_id", "neurons"),
     sqlite_with_rowid=False,
 )
 
 knowledge_neurons = Table(
     "knowledge_neurons",
     metadata,
-    _part("refinement_id"),
-    _part("fact_id"),
-    *_place(),
-    _number("share"),
-    _number("score"),
-    _words("role"),
+    part("refinement_id"),
+    part("fact_id"),
+    *place(),
+    number("share", nullable=True),
+    number("score", nullable=True),
+    words("role"),
     ForeignKeyConstraint(["refinement_id", "fact_id"], ["refined_facts.refinement_id", "refined_facts.fact_id"]),
-    *_from_zero(),
-    _one_of("role", NEURON_ROLES),
+    *from_zero(),
+    one_of("role", NEURON_ROLES),
     Index(None, "refinement_id", "layer", "index"),
-    Index(None, "fact_id"),
+    sqlite_with_rowid=False,
+)
+
+neuron_counts = Table(
+    "neuron_counts",
+    metadata,
+    part("refinement_id", "refinements.id"),
+    *place(),
+    part("relation_id", "relations.id"),
+    Column("role", WORDS, primary_key=True),
+    count("facts"),
+    number("score_sum", nullable=True),
+    Index(None, "refinement_id", "relation_id"),
+    sqlite_with_rowid=False,
+)
+
+refined_relations = Table(
+    "refined_relations",
+    metadata,
+    part("refinement_id", "refinements.id"),
+    part("relation_id", "relations.id"),
+    count("facts"),
+    count("neurons"),
+    sqlite_with_rowid=False,
+)
+
+degenerate_sets = Table(
+    "degenerate_sets",
+    metadata,
+    identity(),
+    Column("refinement_id", BigInteger, nullable=False),
+    Column("fact_id", BigInteger, nullable=False),
+    number("score"),
+    ForeignKeyConstraint(["refinement_id", "fact_id"], ["refined_facts.refinement_id", "refined_facts.fact_id"]),
+    Index(None, "refinement_id", "fact_id"),
+)
+
+degenerate_neurons = Table(
+    "degenerate_neurons",
+    metadata,
+    part("set_id", "degenerate_sets.id"),
+    *place(),
+    *from_zero(),
+    Index(None, "layer", "index"),
     sqlite_with_rowid=False,
 )
 
 edits = Table(
     "edits",
     metadata,
-    _identity(),
-    _link("refinement_id", "refinements.id"),
-    _link("checkpoint_id", "checkpoints.id"),
-    _link("result_id", "checkpoints.id", nullable=True),
+    identity(),
+    link("refinement_id", "refinements.id"),
+    link("checkpoint_id", "checkpoints.id"),
+    link("result_id", "checkpoints.id", nullable=True),
     Column("config", OBJECT, nullable=False),
-    _moment("created_at"),
+    moment("created_at"),
     Index(None, "checkpoint_id"),
 )
 
 edit_targets = Table(
     "edit_targets",
     metadata,
-    _part("edit_id", "edits.id"),
+    part("edit_id", "edits.id"),
     Column("step", Integer, primary_key=True, autoincrement=False),
-    _part("fact_id", "facts.id"),
-    _words("operation"),
-    _words("new_object", nullable=True),
+    part("fact_id", "facts.id"),
+    words("operation"),
+    words("new_object", nullable=True),
     CheckConstraint("step >= 0", name="step"),
-    _one_of("operation", OPERATIONS),
+    one_of("operation", OPERATIONS),
     CheckConstraint("operation <> 'update' OR new_object IS NOT NULL", name="new_object"),
     Index(None, "fact_id"),
     sqlite_with_rowid=False,
@@ -274,27 +279,122 @@ edit_targets = Table(
 edit_neurons = Table(
     "edit_neurons",
     metadata,
-    _part("edit_id", "edits.id"),
+    part("edit_id", "edits.id"),
     Column("step", Integer, primary_key=True, autoincrement=False),
-    *_place(),
-    _number("norm"),
-    _number("new_norm"),
+    *place(),
+    number("norm"),
+    number("new_norm"),
     CheckConstraint("step >= 0", name="step"),
-    *_from_zero(),
+    *from_zero(),
     sqlite_with_rowid=False,
 )
 
 evaluations = Table(
     "evaluations",
     metadata,
-    _part("edit_id", "edits.id"),
-    _part("checkpoint_id", "checkpoints.id"),
-    _part("fact_id", "facts.id"),
-    _part("prompt_id", "prompts.id"),
+    part("edit_id", "edits.id"),
+    part("checkpoint_id", "checkpoints.id"),
+    part("fact_id", "facts.id"),
+    part("prompt_id", "prompts.id"),
     Column("metric", WORDS, primary_key=True),
-    _number("before", nullable=True),
-    _number("after", nullable=True),
-    _words("text_before", nullable=True),
-    _words("text_after", nullable=True),
+    number("before", nullable=True),
+    number("after", nullable=True),
+    words("text_before", nullable=True),
+    words("text_after", nullable=True),
+    sqlite_with_rowid=False,
+)
+
+status_changes = Table(
+    "status_changes",
+    metadata,
+    identity(),
+    link("fact_id", "facts.id"),
+    link("prompt_id", "prompts.id", nullable=True),
+    words("before"),
+    words("after"),
+    words("reason"),
+    words("changed_by"),
+    moment("changed_at"),
+    one_of("before", STATUSES),
+    one_of("after", STATUSES),
+    Index(None, "fact_id"),
+)
+
+fact_notes = Table(
+    "fact_notes",
+    metadata,
+    identity(),
+    link("fact_id", "facts.id"),
+    words("text"),
+    words("written_by"),
+    moment("written_at"),
+    Index(None, "fact_id"),
+)
+
+neuron_notes = Table(
+    "neuron_notes",
+    metadata,
+    identity(),
+    link("checkpoint_id", "checkpoints.id"),
+    count("layer"),
+    count("index"),
+    words("text"),
+    words("written_by"),
+    moment("written_at"),
+    *from_zero(),
+    Index(None, "checkpoint_id", "layer", "index"),
+)
+
+fact_labels = Table(
+    "fact_labels",
+    metadata,
+    part("fact_id", "facts.id"),
+    *label(),
+    words("given_by"),
+    moment("given_at"),
+    Index(None, "label"),
+    sqlite_with_rowid=False,
+)
+
+neuron_labels = Table(
+    "neuron_labels",
+    metadata,
+    part("checkpoint_id", "checkpoints.id"),
+    *place(),
+    *label(),
+    words("given_by"),
+    moment("given_at"),
+    *from_zero(),
+    Index(None, "label"),
+    sqlite_with_rowid=False,
+)
+
+selections = Table(
+    "selections",
+    metadata,
+    Column("name", WORDS, primary_key=True),
+    Column("criteria", OBJECT, nullable=False),
+    Column("frozen", Boolean, nullable=False),
+    words("saved_by"),
+    moment("saved_at"),
+    CheckConstraint(f"length(name) BETWEEN 1 AND {LABEL_LENGTH}", name="name"),
+)
+
+selected_facts = Table(
+    "selected_facts",
+    metadata,
+    Column("selection", WORDS, ForeignKey("selections.name"), primary_key=True),
+    part("fact_id", "facts.id"),
+    sqlite_with_rowid=False,
+)
+
+neuron_descriptions = Table(
+    "neuron_descriptions",
+    metadata,
+    part("checkpoint_id", "checkpoints.id"),
+    *place(),
+    Column("reading", OBJECT, nullable=False),
+    moment("read_at"),
+    *from_zero(),
     sqlite_with_rowid=False,
 )

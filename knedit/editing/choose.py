@@ -15,12 +15,12 @@ from knedit.records import KnowledgeNeuron
 def neurons_of_fact(
     neurons: Iterable[KnowledgeNeuron], *, roles: Collection[str], target: str, taken: Collection[Neuron] = ()
 ) -> tuple[Neuron, ...]:
-    """Return a fact's neurons of the wished roles, by falling score, less those `taken` by an erasure.
+    """Return a fact's neurons of the wished roles, by falling score (the unscored last), less those `taken` before.
 
     Raises EditError where none is left: an edit that changes nothing must not pass for one.
     """
     every = list(neurons)
-    ranked = sorted(every, key=lambda n: (-n.score, n.layer, n.index))
+    ranked = sorted(every, key=lambda n: (n.score is None, -(n.score or 0.0), n.layer, n.index))
     chosen = tuple((n.layer, n.index) for n in ranked if n.role in roles and (n.layer, n.index) not in taken)
     if not chosen:
         counts = ", ".join(f"{sum(n.role == role for n in every)} {role}" for role in ("fact", "relation", "generic"))

@@ -1,10 +1,7 @@
 """Bring files of facts into the catalog, and out of it."""
 
-import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import knedit.starter
 from knedit.catalog.answers import ImportCount
@@ -15,8 +12,6 @@ from knedit.catalog.formats.writing import writer_of
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError
 from knedit.records import Fact, Prompt, Relation
-
-logger = logging.getLogger(__name__)
 
 STARTER = "starter"
 SHOWN = 20  # faults of a file that are kept to be shown; all are counted
@@ -50,24 +45,7 @@ def import_file(catalog: Catalog, file: Path | str, *, format: str | None = None
     """
     path = starter_file() if str(file) == STARTER else Path(file)
     reading = find_format(format or detect(path))
-    return catalog.import_facts(storable(reading.read(path, fault)))
-
-
-def storable(records: Iterable[Any]) -> Iterator[Relation | Fact | Prompt]:
-    """Leave out what the catalog has no table for: where facts were told, and the objects that edits shall give.
-
-    What was left out is said in a warning at the end.
-    """
-    left_out: Counter[str] = Counter()
-    for record in records:
-        if isinstance(record, Relation | Fact | Prompt):
-            yield record
-        else:
-            left_out[type(record).__name__] += 1
-    for kind, count in left_out.items():
-        logger.warning(
-            "%d records of the kind %s were read and not kept: the catalog has no table for them", count, kind
-        )
+    return catalog.import_facts(reading.read(path, fault))
 
 
 def export_facts(

@@ -109,7 +109,7 @@ def test_generic_asks_for_more_than_its_part_of_many_relations() -> None:
     assert {key for key, role in found.items() if role == "generic"} == {(relation, 0, 2) for relation in range(5)}
 
 
-def adjusted(prompts: int, counts: Sequence[int], **thresholds: Any) -> tuple[float, int]:
+def adjusted(prompts: int, counts: Sequence[int], **thresholds: Any) -> tuple[float | None, int]:
     """Return the share that one fact's relation comes to, and the neurons it leaves."""
     fact = AttributedFact(1, 1, prompts)
     refined, _ = refine(1, [fact], seen(fact, *counts), Thresholds(**{"adjust": True, "min_prompts": 1} | thresholds))

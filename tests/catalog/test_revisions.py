@@ -40,8 +40,8 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -54,7 +54,7 @@ def newer(tmp_path: Path) -> Path:
     """Return a folder of migrations that goes one revision further than this knedit."""
     folder = tmp_path / "newer % migrations"
     shutil.copytree(revisions.migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0003_a_note.py").write_text(NEXT)
+    (folder / "versions" / "0005_a_note.py").write_text(NEXT)
     return folder
 
 
@@ -71,7 +71,8 @@ def test_the_migrations_make_what_the_schema_says(database: str) -> None:
     engine = open_engine(read_address(database))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, schema.metadata) == []
+        differences = compare_metadata(context, schema.metadata)
+    assert [one for one in differences if "_search" not in str(one)] == []
     engine.dispose()
 
 
@@ -80,7 +81,7 @@ def test_an_empty_database_becomes_a_catalog_on_first_use(database: str) -> None
     with Catalog(database) as catalog:
         assert catalog.relations() == []
     shown = show_address(read_address(database))
-    assert revisions.standing(database) == revisions.Standing(shown, "current", "0002", "0002")
+    assert revisions.standing(database) == revisions.Standing(shown, "current", "0004", "0004")
 
 
 def test_a_stale_catalog_is_refused_with_the_command_that_upgrades_it(database: str, newer: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_stale_catalog_is_refused_with_the_command_that_upgrades_it(database: 
         revisions.prepare(engine, address, folder=newer)
     engine.dispose()
     assert str(caught.value) == (
-        f"Catalog at {show_address(address)} is at revision 0002, this knedit needs 0003. Run: knedit db upgrade"
+        f"Catalog at {show_address(address)} is at revision 0004, this knedit needs 0005. Run: knedit db upgrade"
     )
     assert revisions.standing(database, folder=newer).state == "stale"
 
@@ -101,10 +102,10 @@ def test_an_upgrade_keeps_what_is_there(database: str, newer: Path) -> None:
         fill_facts(catalog)
         kept = (catalog.facts(), catalog.prompts([PARIS.id, TOKYO.id, YEN.id]))
     before, after = revisions.upgrade(database, folder=newer)
-    assert (before.state, before.revision, after.state, after.revision) == ("stale", "0002", "current", "0003")
+    assert (before.state, before.revision, after.state, after.revision) == ("stale", "0004", "current", "0005")
     assert revisions.upgrade(database, folder=newer) == (after, after)
     execute(database, "UPDATE relations SET note = 'new'", "DELETE FROM alembic_version")
-    execute(database, "ALTER TABLE relations DROP COLUMN note", "INSERT INTO alembic_version VALUES ('0002')")
+    execute(database, "ALTER TABLE relations DROP COLUMN note", "INSERT INTO alembic_version VALUES ('0004')")
     with Catalog(database) as catalog:
         assert (catalog.facts(), catalog.prompts([PARIS.id, TOKYO.id, YEN.id])) == kept
 
@@ -116,7 +117,7 @@ def test_an_upgrade_of_an_empty_database_makes_a_catalog(database: str) -> None:
 
 
 def test_an_upgrade_that_fails_changes_nothing(database: str, newer: Path) -> None:
-    (newer / "versions" / "0003_a_note.py").write_text(NEXT + '    op.execute("SELECT * FROM nowhere")\n')
+    (newer / "versions" / "0005_a_note.py").write_text(NEXT + '    op.execute("SELECT * FROM nowhere")\n')
     Catalog(database).close()
     with pytest.raises(CatalogError, match="nowhere"):
         revisions.upgrade(database, folder=newer)
@@ -131,10 +132,10 @@ def test_a_catalog_of_a_newer_knedit_is_refused(database: str, newer: Path) -> N
         Catalog(database)
     shown = show_address(read_address(database))
     assert str(caught.value) == (
-        f"Catalog at {shown} is at revision 0003, this knedit knows none after 0002. "
+        f"Catalog at {shown} is at revision 0005, this knedit knows none after 0004. "
         "Upgrade knedit: pip install --upgrade knedit"
     )
-    with pytest.raises(CatalogError, match="at revision 0003"):
+    with pytest.raises(CatalogError, match="at revision 0005"):
         revisions.upgrade(database)
 
 
@@ -199,7 +200,7 @@ def migrate(url: str, to: str) -> None:
     """Run alembic's command on the catalog: upwards to "head", or downwards to a revision."""
     engine = open_engine(read_address(url))
     try:
-        with engine.execution_options(writing=True).begin() as connection:
+        with engine.execution_options(writing=True, migrating=True).begin() as connection:
             config = revisions.configuration()
             config.attributes["connection"] = connection
             (command.upgrade if to == "head" else command.downgrade)(config, to)

@@ -1,7 +1,7 @@
 """CounterFact: edits to be tested, each with its fact and prompts; a JSON list, or one object a line.
 
-A fact is the true one; the object that the edit shall give it is told as an EditWish. Neighbourhood prompts ask other
-subjects of which the true object holds as well; attribute prompts, which tell of the new object, are left out.
+A fact is the true one; the object that the edit shall give it is told as a RequestedRewrite. Neighbourhood prompts ask
+other subjects of which the true object holds as well; attribute prompts, which tell of the new object, are left out.
 Source: Meng et al., "Locating and Editing Factual Associations in GPT", NeurIPS 2022.
 """
 
@@ -22,11 +22,11 @@ from knedit.catalog.formats.values import (
     statement,
     trimmed,
 )
-from knedit.records import EditWish, Fact, FactSource, Prompt, Relation
+from knedit.records import Fact, FactSource, Prompt, Relation, RequestedRewrite
 
 DATASET = "counterfact"
 
-Record = Relation | Fact | Prompt | FactSource | EditWish
+Record = Relation | Fact | Prompt | FactSource | RequestedRewrite
 
 
 def fits(glimpse: Glimpse) -> bool:
@@ -47,7 +47,7 @@ def _records(value: Any) -> list[Record]:
     relation = Relation.make(relation_key(rewrite["relation_id"]))
     subject, key = trimmed(rewrite["subject"], "The subject"), _case(case["case_id"])
     fact = Fact.make(relation.id, subject, _object(rewrite["target_true"], "The true object"))
-    wish = EditWish(fact.id, DATASET, key, _object(rewrite["target_new"], "The new object"))
+    wish = RequestedRewrite(fact.id, DATASET, key, _object(rewrite["target_new"], "The new object"))
     text = filled(rewrite["prompt"], subject, "The prompt")
     prompts = [Prompt.make(fact.id, "attribute", text, fact.object), *_prompts(case, fact)]
     return [relation, fact, *prompts, FactSource(fact.id, DATASET, key), wish]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from knedit.catalog.schema import SUBJECT_LENGTH
+from knedit.catalog.columns import SUBJECT_LENGTH
 from knedit.records import BLANK
 
 SUBJECT = "{subject}"

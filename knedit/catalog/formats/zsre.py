@@ -2,7 +2,8 @@
 
 A question without its subject is the relation; each of its right answers is a fact. The unrelated question is a
 neighbour, and what follows from the new answer (portability) an implied prompt of the first. The new answer is told
-as an EditWish, `pred`, an old model's guess, left out. Sources: Levy et al. 2017; Mitchell et al. 2022; EasyEdit.
+as a RequestedRewrite, `pred`, an old model's guess, left out. Sources: Levy et al. 2017; Mitchell et al. 2022;
+EasyEdit.
 """
 
 from collections.abc import Iterator
@@ -12,11 +13,11 @@ from typing import Any
 from knedit.catalog.formats.shapes import Glimpse
 from knedit.catalog.formats.streams import Fault, each, elements, reader, unrepeated
 from knedit.catalog.formats.values import BrokenError, asked, listing, mapping, relation_key, trimmed
-from knedit.records import EditWish, Fact, FactSource, Prompt, Relation
+from knedit.records import Fact, FactSource, Prompt, Relation, RequestedRewrite
 
 DATASET = "zsre"
 
-Record = Relation | Fact | Prompt | FactSource | EditWish
+Record = Relation | Fact | Prompt | FactSource | RequestedRewrite
 
 
 def fits(glimpse: Glimpse) -> bool:
@@ -59,4 +60,4 @@ def _around(record: dict[str, Any], fact_id: int, key: str) -> Iterator[Record]:
         answer = trimmed(implied["New Answer"], "The new question's answer")
         yield Prompt.make(fact_id, "implied", asked(implied["New Question"], "The new question"), answer)
     if record.get("alt"):
-        yield EditWish(fact_id, DATASET, key, trimmed(record["alt"], "The new answer"))
+        yield RequestedRewrite(fact_id, DATASET, key, trimmed(record["alt"], "The new answer"))

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from knedit.catalog.formats.knedit_jsonl import read
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError
-from knedit.flows.facts import storable
 from knedit.records import Fact, Prompt, Relation
 
 CAPITAL = Relation.make("capital", "capital of a country")
@@ -274,12 +273,12 @@ def test_any_subject_and_object_are_told_or_kept_letter_by_letter(
 
 
 def test_what_is_read_can_be_imported(write: Write, catalog: Catalog) -> None:
-    count = catalog.import_facts(storable(read(write(WHOLE, SINGLE))))
+    count = catalog.import_facts(read(write(WHOLE, SINGLE)))
     assert (count.relations.added, count.facts.added, count.prompts.added) == (1, 2, 8)
     assert catalog.facts() == [PARIS, TOKYO]
 
 
 def test_a_file_with_a_fault_at_its_end_imports_nothing(write: Write, catalog: Catalog) -> None:
     with pytest.raises(FactsError, match="line 3"):
-        catalog.import_facts(storable(read(write(WHOLE, SINGLE, "{"))))
+        catalog.import_facts(read(write(WHOLE, SINGLE, "{")))
     assert (catalog.relations(), catalog.facts()) == ([], [])

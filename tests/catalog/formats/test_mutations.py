@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from knedit.catalog.columns import SUBJECT_LENGTH
 from knedit.catalog.formats.registry import FORMATS, NEURON_FORMATS, detect
 from knedit.catalog.formats.values import TEXT_LENGTH
-from knedit.catalog.schema import SUBJECT_LENGTH
 from knedit.errors import FactsError
 from knedit.records import ROLES, STATUSES, Fact, FactSource, Prompt, PublishedNeurons, Relation
 from tests.catalog.formats.making import EVERY, Make

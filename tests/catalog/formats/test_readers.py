@@ -8,7 +8,7 @@ import pytest
 
 from knedit.catalog.formats.registry import FORMATS, NEURON_FORMATS
 from knedit.errors import FactsError
-from knedit.records import EditWish, Fact, FactSource, Prompt, PublishedNeurons, PublishedScores, Relation
+from knedit.records import Fact, FactSource, Prompt, PublishedNeurons, PublishedScores, Relation, RequestedRewrite
 from tests.catalog.formats import making
 
 P1 = Relation.make("P1")
@@ -96,7 +96,7 @@ def test_counterfact_tells_the_true_fact_its_prompts_by_role_and_the_wish(tmp_pa
         Prompt.make(ADA.id, "neighbour", "Fell houses {object}", "Ada"),
         Prompt.make(ADA.id, "generate", "Hill is known for", None),
         FactSource(ADA.id, "counterfact", "5"),
-        EditWish(ADA.id, "counterfact", "5", "Bo"),
+        RequestedRewrite(ADA.id, "counterfact", "5", "Bo"),
     ]
     assert read("counterfact", making.counterfact(tmp_path)) == expected
     assert read("counterfact", making.counterfact_list(tmp_path)) == expected
@@ -116,7 +116,7 @@ def test_zsre_tells_a_fact_for_each_answer_and_what_stands_around_the_first(tmp_
     expected += [
         Prompt.make(ada.id, "neighbour", "nq question: who lives at Tor {object}", "Ed"),
         Prompt.make(ada.id, "implied", "Tea or milk? {object}", "Tea"),
-        EditWish(ada.id, "zsre", question, "Bo"),
+        RequestedRewrite(ada.id, "zsre", question, "Bo"),
         bo,
         attribute(bo, "Who lives at Dale? {object}"),
         FactSource(bo.id, "zsre", "Who lives at Dale?"),

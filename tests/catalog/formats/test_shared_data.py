@@ -11,7 +11,7 @@ import pytest
 
 from knedit.catalog.formats.registry import FORMATS, NEURON_FORMATS, detect
 from knedit.catalog.formats.streams import stop
-from knedit.records import EditWish, Fact, FactSource, Prompt, Relation
+from knedit.records import Fact, FactSource, Prompt, Relation, RequestedRewrite
 
 FOLDER = Path(os.environ.get("KNEDIT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
@@ -39,7 +39,7 @@ def told(path: str) -> Iterable[Any]:
 @pytest.mark.parametrize("path", COUNTS)
 def test_a_published_file_holds_so_many_facts_and_prompts(path: str) -> None:
     name, count, distinct = COUNTS[path]
-    ids: dict[type, set[Any]] = {kind: set() for kind in (Relation, Fact, Prompt, FactSource, EditWish)}
+    ids: dict[type, set[Any]] = {kind: set() for kind in (Relation, Fact, Prompt, FactSource, RequestedRewrite)}
     facts = 0
     for record in told(path):
         ids[type(record)].add(getattr(record, "id", record))

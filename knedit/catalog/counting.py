@@ -1,0 +1,41 @@
+"""The counts that the catalog keeps beside a refinement's neurons, and how they are counted again.
+
+Builds statements and runs none. What hubs and overlaps read are these tables: they are written in the transaction that
+writes the neurons, and `knedit catalog check` holds them against the rows.
+"""
+
+from sqlalchemy import Executable, Insert, Select, delete, func, insert, select
+
+from knedit.catalog.schema import facts, knowledge_neurons, neuron_counts, refined_facts, refined_relations
+
+
+def count_again(refinement_id: int) -> list[Executable]:
+    """Return the statements that replace a refinement's counts by what its rows say."""
+    tables = (neuron_counts, refined_relations)
+    gone: list[Executable] = [delete(table).where(table.c.refinement_id == refinement_id) for table in tables]
+    return [*gone, _into(neurons_counted(refinement_id)), _into_relations(relations_counted(refinement_id))]
+
+
+def neurons_counted(refinement_id: int) -> Select[int, int, int, int, str, int, float]:
+    """Select the fields of NeuronCount from the neurons themselves."""
+    own = knowledge_neurons.c
+    place = (own.refinement_id, own.layer, own["index"], facts.c.relation_id, own.role)
+    joined = knowledge_neurons.join(facts, facts.c.id == own.fact_id)
+    counted = select(*place, func.count(), func.sum(own.score)).select_from(joined)
+    return counted.where(own.refinement_id == refinement_id).group_by(*place)
+
+
+def relations_counted(refinement_id: int) -> Select[int, int, int, int]:
+    """Select the fields of RefinedRelation from the refined facts themselves."""
+    own = refined_facts.c
+    joined = refined_facts.join(facts, facts.c.id == own.fact_id)
+    counted = select(own.refinement_id, facts.c.relation_id, func.count(), func.sum(own.neurons)).select_from(joined)
+    return counted.where(own.refinement_id == refinement_id).group_by(own.refinement_id, facts.c.relation_id)
+
+
+def _into(rows: Select[int, int, int, int, str, int, float]) -> Insert:
+    return insert(neuron_counts).from_select(list(neuron_counts.c.keys()), rows)
+
+
+def _into_relations(rows: Select[int, int, int, int]) -> Insert:
+    return insert(refined_relations).from_select(list(refined_relations.c.keys()), rows)
