@@ -70,6 +70,12 @@ class SelectionVerbs(Transactions):
         with self._reading() as connection:
             return list(connection.scalars(wanted))
 
+    def facts_of(self, criteria: Criteria) -> list[Fact]:
+        """Return the facts that meet the criteria, as `fact_ids_of` does their ids."""
+        wanted = _ordered(select(facts)).where(condition(criteria))
+        with self._reading() as connection:
+            return [Fact(*row) for row in connection.execute(wanted)]
+
     def save_selection(
         self,
         name: str,
