@@ -128,7 +128,7 @@ class RemarkVerbs(Transactions):
         table = schema.neuron_labels
         wanted = select(table).where(table.c.checkpoint_id == checkpoint_id)
         if label is not None:
-            wanted = wanted.where(table.c.label == label)
+            wanted = wanted.where(table.c.label == short(label, "label"))
         with self._reading() as connection:
             if places is None:
                 found = list(connection.execute(wanted))

@@ -26,7 +26,7 @@ from knedit.catalog import schema
 from knedit.catalog.naming import did_you_mean
 from knedit.catalog.rows import Transactions, add
 from knedit.catalog.schema import fact_labels, fact_sources, facts, relations, selected_facts
-from knedit.catalog.signing import author, moment, short
+from knedit.catalog.signing import author, kept, moment, short
 from knedit.errors import CatalogError
 from knedit.records import STATUSES, Fact
 from knedit.remarks import Selection
@@ -91,8 +91,8 @@ class SelectionVerbs(Transactions):
         Raise CatalogError where the name is taken and not to be replaced, for an unknown relation, status or
         criterion, and for a frozen selection that would be empty; then nothing is saved.
         """
+        answering = select(facts.c.id).where(condition(criteria))
         meant = {key: list(values) for key, values in criteria.items() if values}
-        answering = select(facts.c.id).where(condition(meant))
         selection = Selection(short(name, "selection's name"), meant, frozen, author(by), moment(at))
         with self._writing() as connection:
             _refuse_unknown_relations(connection, meant.get("relations", ()))
@@ -154,6 +154,8 @@ def _check(key: str, values: object) -> None:
         raise CatalogError(f'There is no criterion "{key}"', cure=did_you_mean(key, known))
     if not isinstance(values, list | tuple) or not all(isinstance(one, str) and one for one in values):
         raise CatalogError(f'The criterion "{key}" is not a list of words', cure="Save the selection anew.")
+    for one in values:
+        kept(one, f"criterion {key}")
     if key == "statuses" and (unknown := [one for one in values if one not in STATUSES]):
         raise CatalogError(f'There is no status "{unknown[0]}"', cure=did_you_mean(unknown[0], STATUSES))
     if key == NAMED and (strange := [one for one in values if not _is_id(one)]):
@@ -178,7 +180,7 @@ def _ordered(wanted: Select[Any]) -> Select[Any]:
 def _freeze(connection: Connection, name: str, answering: Select[int]) -> None:
     chosen = answering.add_columns(bindparam("selection", name)).subquery()
     into = insert(selected_facts).from_select(["fact_id", "selection"], select(chosen))
-    if not connection.execute(into).rowcount:
+    if not connection.execute(into.execution_options(preserve_rowcount=True)).rowcount:
         raise CatalogError(f'Nothing would be in the selection "{name}"', cure="Ask for less: no fact meets all of it.")
 
 

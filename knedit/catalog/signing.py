@@ -13,7 +13,7 @@ from knedit.settings import user_name
 def author(by: str | None) -> str:
     """Return who signs: `by`, else whom the settings name. Raise CatalogError where that is nobody."""
     if name := (user_name() if by is None else by).strip():
-        return name
+        return kept(name, "author's name")
     raise CatalogError("Nobody signs this change of the catalog", cure="Say who with --by NAME, or set KNEDIT_USER.")
 
 
@@ -24,7 +24,7 @@ def moment(at: datetime | None) -> datetime:
 def told(text: str) -> str:
     """Return a note's text without the space around it; raise CatalogError where nothing is left."""
     if stripped := text.strip():
-        return stripped
+        return kept(stripped, "note")
     raise CatalogError("The note is empty", cure="Write what is to be remembered.")
 
 
@@ -36,4 +36,17 @@ def short(name: str, what: str) -> str:
     if len(stripped) > LABEL_LENGTH:
         cure = f"Use {LABEL_LENGTH} at most; longer words make a note."
         raise CatalogError(f"The {what} has {len(stripped)} characters: {stripped[:20]}…", cure=cure)
-    return stripped
+    return kept(stripped, what)
+
+
+def kept(text: str, what: str) -> str:
+    """Return a text that both databases keep as it is; raise CatalogError for one with NUL or half characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        refused = True
+    else:
+        refused = "\0" in text
+    if refused:
+        raise CatalogError(f"A catalog cannot keep the {what} {text[:40]!r}", cure="Leave NUL and half characters out.")
+    return text

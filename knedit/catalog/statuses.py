@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Integer,
     String,
     Table,
     case,
@@ -28,7 +29,7 @@ from sqlalchemy.dialects import postgresql
 from knedit.catalog import schema
 from knedit.catalog.naming import did_you_mean, id_range, say_which
 from knedit.catalog.rows import Transactions, batches, rows
-from knedit.catalog.signing import author, moment
+from knedit.catalog.signing import author, kept, moment
 from knedit.errors import CatalogError
 from knedit.records import STATUSES, Prompt, canonical, fingerprint_of, show_id
 from knedit.remarks import StatusChange, in_utc
@@ -100,7 +101,8 @@ def _signed(status: str, by: str, reason: str, at: datetime) -> dict[str, Status
     if status not in STATUSES:
         raise CatalogError(f'There is no status "{status}"', cure=did_you_mean(status, STATUSES))
     others = [one for one in STATUSES if one != status]
-    made = [StatusChange.make(0, one, status, reason=reason.strip(), changed_by=by, changed_at=at) for one in others]
+    why = kept(reason.strip(), "reason")
+    made = [StatusChange.make(0, one, status, reason=why, changed_by=by, changed_at=at) for one in others]
     rows(schema.status_changes, made)
     return {one.before: one for one in made}
 
@@ -159,4 +161,4 @@ def _fingerprint(connection: Connection, told: ColumnElement[str]) -> ColumnElem
         return func.fingerprint(told)
     bits = func.encode(func.substring(func.sha256(func.convert_to(told, "UTF8")), 1, 8), "hex")
     number: ColumnElement[int] = cast(cast(literal("x", String) + bits, postgresql.BIT(64)), BigInteger)
-    return number.op(">>")(1).op("&")(2**63 - 1)
+    return number.op(">>")(literal(1, Integer)).op("&")(2**63 - 1)
