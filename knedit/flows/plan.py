@@ -144,9 +144,13 @@ def _update_goal(catalog: Catalog, wish: str) -> Goal:
     if not sign or not new.strip() or not reference:
         raise EditError("an update is written RELATION/SUBJECT=NEW", repr(wish), 'Example: "capital/France=Rome".')
     fact = catalog.find_fact(reference)
-    if new.strip() == fact.object:
-        raise EditError(f"the new object {new.strip()!r} is the present one", reference, "Choose another object.")
-    return Goal("update", reference, (fact,), new.strip())
+    return _goal_of(fact, reference, new.strip())
+
+
+def _goal_of(fact: Fact, target: str, new: str) -> Goal:
+    if new == fact.object:
+        raise EditError(f"the new object {new!r} is the present one", target, "Choose another object.")
+    return Goal("update", target, (fact,), new)
 
 
 def _rewrite_goals(catalog: Catalog, name: str, keys: Mapping[int, str]) -> list[Goal]:
@@ -164,7 +168,7 @@ def _rewrite_goals(catalog: Catalog, name: str, keys: Mapping[int, str]) -> list
                 f"Leave it out of the selection, or say what you want: --update {target}=NEW",
             )
         (new,) = wanted[fact.id]
-        goals.append(Goal("update", target, (fact,), new))
+        goals.append(_goal_of(fact, target, new))
     return goals
 
 
