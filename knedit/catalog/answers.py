@@ -88,3 +88,12 @@ class PromptOutcome:
     fact: Fact
     prompt: Prompt
     attribution: PromptAttribution
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCount:
+    """A label, and how many facts and neurons have it."""
+
+    label: str
+    facts: int
+    neurons: int

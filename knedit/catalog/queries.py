@@ -29,8 +29,12 @@ def _counts() -> ColumnElement[bool]:
     return and_(prompt_attributions.c.status.in_(COUNTED), prompt_attributions.c.peak > 0)
 
 
+def _in_use() -> ColumnElement[bool]:
+    return and_(facts.c.status != "retired", prompts.c.status != "retired")
+
+
 def coarse_counts(run_id: int, threshold: float) -> Executable:
-    """Select the fields of CoarseCount over the run's prompts that count."""
+    """Select the fields of CoarseCount over the run's prompts that count and are not retired."""
     index, score = neuron_scores.c["index"], neuron_scores.c.score
     place = (facts.c.id, facts.c.relation_id, neuron_scores.c.layer, index)
     return (
@@ -39,7 +43,7 @@ def coarse_counts(run_id: int, threshold: float) -> Executable:
         .join(neuron_scores)
         .join(prompts, prompts.c.id == prompt_attributions.c.prompt_id)
         .join(facts, facts.c.id == prompts.c.fact_id)
-        .where(prompt_attributions.c.run_id == run_id, _counts())
+        .where(prompt_attributions.c.run_id == run_id, _counts(), _in_use())
         .where(score >= prompt_attributions.c.peak * float(threshold))
         .group_by(*place)
         .order_by(facts.c.id, neuron_scores.c.layer, index)
@@ -47,13 +51,13 @@ def coarse_counts(run_id: int, threshold: float) -> Executable:
 
 
 def attributed_facts(run_id: int) -> Executable:
-    """Select the fields of AttributedFact over all of the run's prompts."""
+    """Select the fields of AttributedFact over all of the run's prompts; retired ones do not count, nor such facts."""
     return (
-        select(facts.c.id, facts.c.relation_id, func.sum(case((_counts(), 1), else_=0)))
+        select(facts.c.id, facts.c.relation_id, func.sum(case((and_(_counts(), _in_use()), 1), else_=0)))
         .select_from(prompt_attributions)
         .join(prompts, prompts.c.id == prompt_attributions.c.prompt_id)
         .join(facts, facts.c.id == prompts.c.fact_id)
-        .where(prompt_attributions.c.run_id == run_id)
+        .where(prompt_attributions.c.run_id == run_id, facts.c.status != "retired")
         .group_by(facts.c.id, facts.c.relation_id)
         .order_by(facts.c.id)
     )

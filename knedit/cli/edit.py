@@ -21,6 +21,8 @@ def edit() -> None:
 @click.option("--update", "updates", multiple=True, metavar="R/SUBJECT=NEW", help="Give a fact a new object.")
 @click.option("--erase", "erasures", multiple=True, metavar="R/SUBJECT", help="Make the model forget a fact.")
 @click.option("--erase-relation", "relations", multiple=True, metavar="R", help="Make it forget a whole relation.")
+@click.option("--erase-selection", "selections", multiple=True, metavar="NAME", help="Forget a selection's facts.")
+@click.option("--rewrite-selection", "rewrites", multiple=True, metavar="NAME", help="Give them the requested objects.")
 @click.option("--solver", "solvers", multiple=True, metavar="S", help="embedding for updates, zero for erasures.")
 @click.option("--weights", type=(float, float), default=(1.0, 8.0), show_default=True, help="λ1 λ2 of embedding.")
 @click.option(
@@ -43,6 +45,8 @@ def plan(
     updates: tuple[str, ...],
     erasures: tuple[str, ...],
     relations: tuple[str, ...],
+    selections: tuple[str, ...],
+    rewrites: tuple[str, ...],
     refinement: str | None,
     as_json: bool,
     **choices: Any,
@@ -53,7 +57,7 @@ def plan(
     from knedit.flows.plan import Wishes, plan_edit
 
     found = catalog.find_checkpoint(checkpoint)
-    wishes = Wishes(updates, erasures, relations)
+    wishes = Wishes(updates, erasures, relations, selections, rewrites)
     planned = plan_edit(catalog, found, load_checkpoint, wishes, _choices(**choices), refinement=refinement)
     show_plan(catalog, read_edit(catalog, planned), as_json=as_json)
 

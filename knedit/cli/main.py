@@ -18,7 +18,9 @@ from knedit.cli.edit import edit
 from knedit.cli.evaluate import evaluate
 from knedit.cli.facts import facts
 from knedit.cli.neurons import neurons
+from knedit.cli.prompts import prompts
 from knedit.cli.runs import runs
+from knedit.cli.selections import selections
 from knedit.cli.show import stderr
 from knedit.errors import KneditError
 
@@ -39,7 +41,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
     logging.getLogger("knedit").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (db, checkpoint, facts, attribute, runs, refine, neurons, edit, evaluate, demo):
+for command in (db, checkpoint, facts, prompts, selections, attribute, runs, refine, neurons, edit, evaluate, demo):
     cli.add_command(command)
 
 

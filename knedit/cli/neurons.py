@@ -4,13 +4,18 @@ from typing import Any
 
 import click
 
+from knedit.cli.neuron_remarks import describe, label, labels, note, show
 from knedit.cli.options import json_option, with_catalog
 from knedit.cli.show import show_rows
 
 
 @click.group()
 def neurons() -> None:
-    """Ask for a fact's neurons, a neuron's facts, and hubs."""
+    """Ask for a fact's neurons, a neuron's facts, and hubs; read what neurons say, and remark on them."""
+
+
+for command in (show, describe, note, label, labels):
+    neurons.add_command(command)
 
 
 checkpoint_option = click.option("--checkpoint", metavar="C", help="Which checkpoint's; else the only refined one.")

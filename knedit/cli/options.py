@@ -37,6 +37,8 @@ def with_catalog(command: Command) -> Command:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+by_option = click.option("--by", metavar="NAME", help="Who does this; else KNEDIT_USER, else the login name.")
+select_option = click.option("--select", "selections", multiple=True, metavar="NAME", help="A saved selection's facts.")
 dtype_option = click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16", "auto"]),

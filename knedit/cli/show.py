@@ -34,6 +34,15 @@ def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json:
     console.print(table)
 
 
+def show_remarks(labels: Sequence[Any], notes: Sequence[Any]) -> None:
+    """Print labels on one line and notes in a table; nothing where there are none."""
+    if labels:
+        click.echo(f"Labels: {', '.join(one.label for one in labels)}")
+    if notes:
+        rows = [[one.written_at, one.written_by, one.text] for one in notes]
+        show_rows(["written at", "by", "note"], rows, as_json=False)
+
+
 def show_json(value: Any) -> None:
     """Print any value as JSON; records become objects, ids hexadecimal digits, times ISO 8601."""
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))

@@ -18,7 +18,7 @@ from knedit.editing.steps import Neuron, Step
 from knedit.errors import CatalogError, CheckpointError, EditError
 from knedit.evaluation.measure import Measure, Probe, measure
 from knedit.flows.checkpoint import add_checkpoint, checked_folder, down_tensors
-from knedit.flows.plan import check_origin, solvers_of, weights_of
+from knedit.flows.plan import check_editable, check_origin, solvers_of, weights_of
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditTarget, Fact, show_id
 
@@ -67,7 +67,12 @@ def _step(
 
 
 def solve_edit(planned: Planned, model: Model) -> list[ValueChange]:
-    """Return the changes of a stored edit, computed with the model untouched."""
+    """Return the changes of a stored edit, computed with the model untouched.
+
+    Raises EditError if a fact that it changes was protected or retired since it was planned.
+    """
+    for target in planned.targets:
+        check_editable(planned.facts[target.fact_id], f"edit {show_id(planned.edit.id)}")
     config = planned.edit.config
     return solve(model, planned.steps, solvers_of(config), weights_of(config))
 

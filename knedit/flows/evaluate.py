@@ -28,13 +28,14 @@ def choose_probes(catalog: Catalog, planned: Planned) -> list[Asked]:
 
     Beside the edit stand up to 8 other facts of each relation touched, 2 of every other relation, and all protected
     facts; their ids, being fingerprints, order them in a way that is random and always the same. Texts are generated
-    for the first two facts of each step and for some of the others.
+    for the first two facts of each step and for some of the others. Retired facts and prompts are not asked.
     """
     edited = {target.fact_id: target for target in planned.targets}
     others = _bystanders(planned, set(edited))
     prompts: dict[int, list[Prompt]] = defaultdict(list)
     for prompt in catalog.prompts([*edited, *(fact.id for fact, _ in others)], roles=_ROLES):
-        prompts[prompt.fact_id].append(prompt)
+        if prompt.status != "retired":
+            prompts[prompt.fact_id].append(prompt)
     asked = []
     written: Counter[int] = Counter()
     for fact_id, target in edited.items():

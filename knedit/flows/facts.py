@@ -11,7 +11,8 @@ from knedit.catalog.formats.streams import Fault, stop
 from knedit.catalog.formats.writing import writer_of
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError
-from knedit.records import Fact, Prompt, Relation
+from knedit.flows.curate import facts_of_selection
+from knedit.records import STATUSES, Fact, Prompt, Relation
 
 STARTER = "starter"
 SHOWN = 20  # faults of a file that are kept to be shown; all are counted
@@ -49,31 +50,52 @@ def import_file(catalog: Catalog, file: Path | str, *, format: str | None = None
 
 
 def export_facts(
-    catalog: Catalog, output: Path, *, format: str | None = None, relation: str | None = None, overwrite: bool = False
+    catalog: Catalog,
+    output: Path,
+    *,
+    format: str | None = None,
+    relation: str | None = None,
+    selection: str | None = None,
+    retired: bool = False,
+    overwrite: bool = False,
 ) -> int:
     """Write all facts, or one relation's, with their prompts; return how many facts, or rows of a table, there were.
 
+    With `selection` only its facts; what is retired, facts and prompts, only with `retired`.
     The format is one of EXPORTS, else what the name of the file ends in: "jsonl" is knedit's own, read back equal.
     """
     if output.exists() and not overwrite:
         raise FactsError("The output file exists", str(output), "Choose another one, or say --overwrite.")
     wanted = format or writer_of(output)
     relations = catalog.relations() if relation is None else [catalog.find_relation(relation)]
-    told = _told(catalog, relations)
+    told = _told(catalog, relations, _wanted(catalog, selection), retired=retired)
     if wanted == "jsonl":
         return writing_facts.write_jsonl(output, told)
     return writing_facts.write_rows(output, told, wanted)
 
 
-def _told(catalog: Catalog, relations: Iterable[Relation]) -> Iterator[Relation | Fact | Prompt]:
+def _wanted(catalog: Catalog, selection: str | None) -> set[int] | None:
+    """Return the ids of a selection's facts, None without a selection."""
+    return None if selection is None else {fact.id for fact in facts_of_selection(catalog, selection)}
+
+
+def _told(
+    catalog: Catalog, relations: Iterable[Relation], wanted: set[int] | None, *, retired: bool
+) -> Iterator[Relation | Fact | Prompt]:
+    statuses = [status for status in STATUSES if retired or status != "retired"]
     for relation in relations:
+        facts = catalog.facts(relation=relation.key, statuses=statuses)
+        if wanted is not None:
+            facts = [fact for fact in facts if fact.id in wanted]
+            if not facts:
+                continue
         yield relation
-        facts = catalog.facts(relation=relation.key)
         for start in range(0, len(facts), _BATCH):
             some = facts[start : start + _BATCH]
             prompts: dict[int, list[Prompt]] = {fact.id: [] for fact in some}
             for prompt in catalog.prompts(list(prompts)):
-                prompts[prompt.fact_id].append(prompt)
+                if prompt.status in statuses:
+                    prompts[prompt.fact_id].append(prompt)
             for fact in some:
                 yield fact
                 yield from prompts[fact.id]

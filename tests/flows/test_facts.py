@@ -70,9 +70,9 @@ def test_words_that_mean_something_elsewhere_are_kept_as_they_are(tmp_path: Path
 def test_facts_exported_as_jsonl_make_an_equal_catalog(tmp_path: Path, catalog: Catalog, name: str) -> None:
     import_file(catalog, making.FACTS[name][0](tmp_path))
     facts = [fact for fact in catalog.facts() if fact.status == "proposed"]
-    catalog.set_fact_status([facts[0].id], "retired")
+    catalog.set_fact_status([facts[0].id], "retired", by="ada")
     output = tmp_path / "exported.jsonl"
-    assert export_facts(catalog, output) == len(catalog.facts())
+    assert export_facts(catalog, output, retired=True) == len(catalog.facts())
     with Catalog(f"sqlite:///{tmp_path / 'other.db'}") as other:
         import_file(other, output)
         assert contents(other) == contents(catalog)
