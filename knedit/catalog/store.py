@@ -6,7 +6,9 @@ One verb a method, one transaction a verb, frozen records in and out. Knows noth
 from types import TracebackType
 from typing import Self
 
+from knedit.catalog.asking import NeuronQuestions
 from knedit.catalog.checkpoints import CheckpointVerbs
+from knedit.catalog.comparing import ComparingVerbs
 from knedit.catalog.connecting import explained, open_engine, read_address, show_address
 from knedit.catalog.edits import EditVerbs
 from knedit.catalog.facts import FactVerbs
@@ -16,7 +18,7 @@ from knedit.catalog.runs import RunVerbs
 from knedit.settings import database_url
 
 
-class Catalog(FactVerbs, CheckpointVerbs, RunVerbs, RefinementVerbs, EditVerbs):
+class Catalog(FactVerbs, CheckpointVerbs, RunVerbs, RefinementVerbs, EditVerbs, NeuronQuestions, ComparingVerbs):
     """Open the catalog at `url`, else the one that the settings name; create it where its database is empty.
 
     Raise CatalogError where the database cannot be reached, is of another revision, or holds something else.
