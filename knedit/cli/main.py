@@ -19,6 +19,7 @@ from knedit.cli.evaluate import evaluate
 from knedit.cli.facts import facts
 from knedit.cli.neurons import neurons
 from knedit.cli.runs import runs
+from knedit.cli.search import search
 from knedit.cli.show import stderr
 from knedit.errors import KneditError
 
@@ -39,7 +40,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
     logging.getLogger("knedit").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (db, checkpoint, facts, attribute, runs, refine, neurons, edit, evaluate, demo):
+for command in (db, checkpoint, facts, attribute, runs, refine, neurons, search, edit, evaluate, demo):
     cli.add_command(command)
 
 
