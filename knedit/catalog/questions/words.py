@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from knedit.errors import CatalogError
 
-LONGEST = 500  # characters: PostgreSQL takes no word above two kilobytes, SQLite no tree of more than 256 words
+LONGEST = 500  # characters: PostgreSQL takes no word above two kilobytes
+MOST = 50  # words and phrases: each is one more level of a statement's tree
 
 _TERM = re.compile(r'"([^"]*)"?|([^\s"]+)')
 _UNKEEPABLE = re.compile("[\0\ud800-\udfff]")
@@ -28,9 +29,14 @@ def read_words(typed: str) -> list[Term]:
     if len(typed) > LONGEST:
         raise CatalogError(f"A search of {len(typed)} characters is too long", cure=f"Give at most {LONGEST}.")
     found = [_term(phrase, word) for phrase, word in _TERM.findall(_UNKEEPABLE.sub(" ", typed))]
-    if terms := [term for term in found if any(letter.isalnum() for letter in term.text)]:
-        return terms
-    raise CatalogError("There is no word to search for", cure='Give words, beginnings (Fran*) or a "quoted phrase".')
+    terms = [term for term in found if any(letter.isalnum() for letter in term.text)]
+    if not terms:
+        raise CatalogError(
+            "There is no word to search for", cure='Give words, beginnings (Fran*) or a "quoted phrase".'
+        )
+    if len(terms) > MOST:
+        raise CatalogError(f"A search for {len(terms)} words is too long", cure=f"Give at most {MOST}.")
+    return terms
 
 
 def _term(phrase: str, word: str) -> Term:
