@@ -61,8 +61,16 @@ def test_the_neurons_of_a_fact_name_their_users() -> None:
         (0, 3, 0, []),
     ]
     assert found[0] == {
-        "layer": 1, "index": 7, "score": 2.0, "share": 0.75, "role": "relation", "other_facts": 1,
-        "relations": 1, "labels": [], "says": [], "users": ["capital/Japan"],
+        "layer": 1,
+        "index": 7,
+        "score": 2.0,
+        "share": 0.75,
+        "role": "relation",
+        "other_facts": 1,
+        "relations": 1,
+        "labels": [],
+        "says": [],
+        "users": ["capital/Japan"],
     }
     assert told("neurons", "of", "capital/France", "--refinement", EARLIER)[0]["users"] == []
 
@@ -70,8 +78,13 @@ def test_the_neurons_of_a_fact_name_their_users() -> None:
 def test_hubs_layers_and_overlap() -> None:
     assert told("neurons", "hubs", "--role", "relation", "--min-share", "0.5") == [
         {
-            "layer": 1, "index": 7, "facts": 2, "share_of_facts": 2 / 3, "relations": 1,
-            "share_of_relations": 0.5, "role": "relation",
+            "layer": 1,
+            "index": 7,
+            "facts": 2,
+            "share_of_facts": 2 / 3,
+            "relations": 1,
+            "share_of_relations": 0.5,
+            "role": "relation",
         }
     ]
     assert [(one["layer"], one["uses"]) for one in told("neurons", "layers")] == [(0, 1), (1, 5)]

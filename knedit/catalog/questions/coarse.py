@@ -3,8 +3,6 @@
 Builds statements and runs none. Source: Dai et al., ACL 2022, section 3.2: a prompt's neurons reach a part of its peak.
 """
 
-from collections.abc import Collection
-
 from sqlalchemy import CTE, BigInteger, ColumnElement, FromClause, and_, cast, func, select
 
 from knedit.catalog.queries import COUNTED
@@ -18,10 +16,11 @@ def billionths(part: ColumnElement[int], whole: ColumnElement[int]) -> ColumnEle
     return cast(part, BigInteger) * BILLION // cast(whole, BigInteger)
 
 
-def coarse_prompts(run_id: int, threshold: float, name: str, fact_ids: Collection[int] | None = None) -> CTE:
+def coarse_prompts(run_id: int, threshold: float, name: str, among: ColumnElement[bool] | None = None) -> CTE:
     """Select prompt_id, fact_id, peak and the number of coarse neurons of the run's prompts that count.
 
-    Those count that are "ok" or "inexact" and whose peak is above 0, as in `queries.coarse_counts`.
+    Only prompts for which `among` holds, where it is given. Those count that are "ok" or "inexact" and whose peak is
+    above 0, as in `queries.coarse_counts`.
     """
     own, scores = prompt_attributions.c, neuron_scores.c
     found = (
@@ -32,9 +31,7 @@ def coarse_prompts(run_id: int, threshold: float, name: str, fact_ids: Collectio
         .where(own.run_id == run_id, own.status.in_(COUNTED), own.peak > 0, scores.score >= own.peak * float(threshold))
         .group_by(own.prompt_id, prompts.c.fact_id, own.peak)
     )
-    if fact_ids is not None:
-        found = found.where(prompts.c.fact_id.in_(sorted(fact_ids)))
-    return found.cte(name)
+    return (found if among is None else found.where(among)).cte(name)
 
 
 def is_coarse(scores: FromClause, run_id: int, prompt: FromClause, threshold: float) -> ColumnElement[bool]:

@@ -6,10 +6,10 @@ who find the neurons of many facts to change with the wording; the mean pairwise
 
 from collections.abc import Collection
 
-from sqlalchemy import Double, Executable, and_, cast, distinct, func, select
+from sqlalchemy import ColumnElement, Double, Executable, and_, cast, distinct, func, select
 
 from knedit.catalog.questions.coarse import billionths, coarse_prompts, is_coarse
-from knedit.catalog.schema import facts, neuron_scores, relations
+from knedit.catalog.schema import facts, neuron_scores, prompts, relations
 
 
 def consistency(
@@ -22,10 +22,11 @@ def consistency(
 ) -> Executable:
     """Select relation key, Fact, prompts, pairs and the sum of their Jaccard indices in billionths, the lowest first.
 
-    Facts of fewer than two prompts that count have no pair and are left out.
+    Of these facts, or of this relation's, or of all. Facts of fewer than two prompts that count have no pair and are
+    left out.
     """
-    prompts = coarse_prompts(run_id, threshold, "coarse", fact_ids)
-    one, other = prompts.alias("one"), prompts.alias("other")
+    coarse = coarse_prompts(run_id, threshold, "coarse", _among(fact_ids, relation_id))
+    one, other = coarse.alias("one"), coarse.alias("other")
     mine, theirs = neuron_scores.alias("mine"), neuron_scores.alias("theirs")
     same = and_(theirs.c.layer == mine.c.layer, theirs.c["index"] == mine.c["index"])
     compared = (
@@ -41,14 +42,20 @@ def consistency(
     total = func.sum(billionths(compared.shared, compared.neurons + compared.others - compared.shared))
     summed = select(compared.fact_id, (func.count(distinct(compared.prompt_id)) + 1).label("prompts"))
     each = summed.add_columns(pairs.label("pairs"), total.label("total")).group_by(compared.fact_id).cte("each_fact")
-    found = (
+    return (
         select(relations.c.key, facts, each.c.prompts, each.c.pairs, each.c.total)
         .select_from(each)
         .join(facts, facts.c.id == each.c.fact_id)
         .join(relations, relations.c.id == facts.c.relation_id)
         .order_by(cast(each.c.total, Double) / cast(each.c.pairs, Double))
         .order_by(relations.c.key, facts.c.subject, facts.c.object, facts.c.id)
+        .limit(limit)
     )
+
+
+def _among(fact_ids: Collection[int] | None, relation_id: int | None) -> ColumnElement[bool] | None:
+    if fact_ids is not None:
+        return prompts.c.fact_id.in_(sorted(fact_ids))
     if relation_id is not None:
-        found = found.where(facts.c.relation_id == relation_id)
-    return found.limit(limit)
+        return prompts.c.fact_id.in_(select(facts.c.id).where(facts.c.relation_id == relation_id))
+    return None

@@ -66,6 +66,7 @@ def test_consistency_is_the_mean_jaccard_index_of_all_pairs_of_prompts(catalog: 
     assert catalog.least_consistent(RUN.id) == expected
     assert not expected[0].low
     assert catalog.least_consistent(RUN.id, relation_id=YEN.relation_id) == []
+    assert catalog.least_consistent(RUN.id, relation_id=PARIS.relation_id) == expected
     at_a_quarter = Consistency("capital", PARIS, 3, 333_333_333 / 3e9)
     assert catalog.consistency(RUN.id, [PARIS.id], threshold=0.25) == [at_a_quarter]
     assert catalog.consistency(RUN.id, [PARIS.id], threshold=0.5) == [Consistency("capital", PARIS, 3, 1 / 3)]

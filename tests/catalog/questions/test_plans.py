@@ -25,6 +25,7 @@ QUESTIONS: dict[str, Callable[[Catalog], object]] = {
     "overlap of relations": lambda catalog: catalog.overlap_matrix(OWN),
     "consistency of facts": lambda catalog: catalog.consistency(RUN.id, [PARIS.id]),
     "the least consistent": lambda catalog: catalog.least_consistent(RUN.id),
+    "the least consistent of a relation": lambda catalog: catalog.least_consistent(RUN.id, relation_id=CAPITAL.id),
     "sets of a fact": lambda catalog: catalog.degenerate_sets_of(OWN, PARIS.id),
     "sets with a neuron": lambda catalog: catalog.degenerate_sets_with(OWN, 1, 7),
     "impact of an edit": lambda catalog: catalog.edit_impact(EDIT.id),
