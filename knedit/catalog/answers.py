@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from knedit.records import AttributionRun, Fact, KnowledgeNeuron, Prompt, PromptAttribution, Relation
+from knedit.records import NEURON_ROLES, AttributionRun, Fact, KnowledgeNeuron, Prompt, PromptAttribution, Relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,20 @@ class Hub:
     share_of_relations: float
     roles: Mapping[str, int]
 
+    @property
+    def role(self) -> str:
+        """The widest role that the neuron plays in any fact: "generic", else "relation", else "fact"."""
+        return next(role for role in reversed(NEURON_ROLES) if self.roles[role])
+
 
 @dataclass(frozen=True, slots=True)
 class RelationNeuron:
-    """A neuron, the number of one relation's facts that hold it, and the sum of its scores in them."""
+    """A neuron, the number of one relation's facts that hold it, and the sum of its scores in them (None: unscored)."""
 
     layer: int
     index: int
     facts: int
-    score: float
+    score: float | None
     generic: bool
 
 

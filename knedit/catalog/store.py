@@ -6,7 +6,9 @@ One verb a method, one transaction a verb, frozen records in and out. Knows noth
 from types import TracebackType
 from typing import Self
 
+from knedit.catalog.asking import NeuronQuestions
 from knedit.catalog.checkpoints import CheckpointVerbs
+from knedit.catalog.comparing import ComparingVerbs
 from knedit.catalog.connecting import explained, open_engine, read_address, show_address
 from knedit.catalog.descriptions import DescriptionVerbs
 from knedit.catalog.edits import EditVerbs
@@ -30,6 +32,8 @@ class Catalog(
     RemarkVerbs,
     DescriptionVerbs,
     SelectionVerbs,
+    NeuronQuestions,
+    ComparingVerbs,
 ):
     """Open the catalog at `url`, else the one that the settings name; create it where its database is empty.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from knedit.cli.options import json_option, with_catalog
+from knedit.cli.options import json_option, limit_option, with_catalog
 from knedit.cli.show import show_json, show_rows
 from knedit.errors import KneditError
 from knedit.records import show_id
@@ -68,6 +68,31 @@ def _described(one: Any) -> list[tuple[str, Any]]:
     fields = ("id", "revision", "sha256", "family", "n_layers", "ffn_width", "path")
     values = [(name, show_id(one.id) if name == "id" else getattr(one, name)) for name in fields]
     return [*values, *((f"sha256 of {name}", digest) for name, digest in one.files.items())]
+
+
+@checkpoint.command()
+@click.argument("before")
+@click.argument("after")
+@limit_option
+@with_catalog
+@json_option
+def diff(catalog: Any, *, before: str, after: str, limit: int, as_json: bool) -> None:
+    """Compare two checkpoints: the files that differ by sha256, and what their newest refinements found."""
+    from knedit.cli.neurons import show_refinements
+
+    sides = [catalog.find_checkpoint(one) for one in (before, after)]
+    found = catalog.checkpoint_difference(sides[0], sides[1], limit=limit)
+    if as_json:
+        show_json(found)
+        return
+    groups = (("only before", found.only_before), ("only after", found.only_after), ("changed", found.changed))
+    rows = [[name, how] for how, names in groups for name in names]
+    title = f"Files of {found.before.name} and {found.after.name}"
+    show_rows(["file", "how"], rows, as_json=False, title=title)
+    if found.refinements is None:
+        click.echo("Their neurons cannot be compared: not both were refined.")
+    else:
+        show_refinements(found.refinements, "Their newest refinements")
 
 
 @checkpoint.command()

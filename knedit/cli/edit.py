@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from knedit.cli.judged import show_judged
-from knedit.cli.options import dtype_option, json_option, with_catalog
-from knedit.cli.show import show_json, show_rows
+from knedit.cli.options import dtype_option, json_option, limit_option, read_roles, with_catalog
+from knedit.cli.show import few, show_impact, show_json, show_rows
 from knedit.records import NEURON_ROLES, show_id
 
 
@@ -67,11 +67,7 @@ def _choices(*, solvers: tuple[str, ...], weights: tuple[float, float], roles: s
     from knedit.flows.plan import Choices
 
     solver = assign_solvers(solvers)
-
-    wanted = tuple(role.strip() for role in roles.split(","))
-    if unknown := [role for role in wanted if role not in NEURON_ROLES]:
-        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(NEURON_ROLES)}", param_hint="--roles")
-    return Choices(solver["update"], solver["erase"], weights, wanted, relation_neurons)
+    return Choices(solver["update"], solver["erase"], weights, read_roles(roles), relation_neurons)
 
 
 def show_plan(catalog: Any, planned: Any, *, as_json: bool) -> None:
@@ -85,17 +81,13 @@ def show_plan(catalog: Any, planned: Any, *, as_json: bool) -> None:
     steps = [[s.operation, s.target, s.old, s.new, len(s.neurons), _layers(s.neurons)] for s in planned.steps]
     title = f"Edit {show_id(planned.edit.id)} of {planned.checkpoint.name}"
     show_rows(["operation", "target", "old", "new", "neurons", "layers"], steps, as_json=False, title=title)
-    rows = [[n.step.target, n.layer, n.index, n.norm, n.new_norm, len(n.others), _few(n.others)] for n in neurons]
+    rows = [[n.step.target, n.layer, n.index, n.norm, n.new_norm, len(n.others), few(n.others)] for n in neurons]
     columns = ["target", "layer", "index", "norm", "new norm", "other facts", "such as"]
     show_rows(columns, rows, as_json=False)
 
 
 def _layers(neurons: Any) -> str:
     return " ".join(str(layer) for layer in sorted({layer for layer, _ in neurons}))
-
-
-def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 @edit.command("list")
@@ -120,6 +112,16 @@ def show(catalog: Any, *, reference: str, as_json: bool) -> None:
     from knedit.flows.edit import read_edit
 
     show_plan(catalog, read_edit(catalog, catalog.find_edit(reference)), as_json=as_json)
+
+
+@edit.command()
+@click.argument("reference", metavar="EDIT")
+@limit_option
+@with_catalog
+@json_option
+def impact(catalog: Any, *, reference: str, limit: int, as_json: bool) -> None:
+    """List which facts outside a planned edit hold its neurons, protected ones first, and how much of theirs."""
+    show_impact(catalog.edit_impact(catalog.find_edit(reference).id, limit=limit), as_json=as_json)
 
 
 @edit.command("try")

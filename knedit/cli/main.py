@@ -20,6 +20,7 @@ from knedit.cli.facts import facts
 from knedit.cli.neurons import neurons
 from knedit.cli.prompts import prompts
 from knedit.cli.runs import runs
+from knedit.cli.search import search
 from knedit.cli.selections import selections
 from knedit.cli.show import stderr
 from knedit.errors import KneditError
@@ -41,7 +42,10 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
     logging.getLogger("knedit").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (db, checkpoint, facts, prompts, selections, attribute, runs, refine, neurons, edit, evaluate, demo):
+for command in (
+    *(db, checkpoint, facts, prompts, selections, search, attribute, runs, refine, neurons),
+    *(edit, evaluate, demo),
+):
     cli.add_command(command)
 
 

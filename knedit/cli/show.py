@@ -43,6 +43,23 @@ def show_remarks(labels: Sequence[Any], notes: Sequence[Any]) -> None:
         show_rows(["written at", "by", "note"], rows, as_json=False)
 
 
+def few(names: Sequence[str], number: int = 3) -> str:
+    """Return the first names in a line, and a sign where there are more."""
+    return ", ".join(names[:number]) + (" …" if len(names) > number else "")
+
+
+def show_impact(found: Any, *, as_json: bool) -> None:
+    """Print which facts outside an edit hold its neurons, protected ones first."""
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        [f"{one.relation}/{one.fact.subject}", one.fact.status, one.used, one.neurons, one.share] for one in found.facts
+    ]
+    title = f"{found.protected} protected and {found.others} other facts hold neurons of the edit"
+    show_rows(["fact", "status", "of the edit", "of its neurons", "share"], rows, as_json=False, title=title)
+
+
 def show_json(value: Any) -> None:
     """Print any value as JSON; records become objects, ids hexadecimal digits, times ISO 8601."""
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))

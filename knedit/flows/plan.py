@@ -14,6 +14,7 @@ from knedit.editing.solve import ValueChange, Weights, solve, solver_of
 from knedit.editing.steps import Neuron, Step
 from knedit.errors import CatalogError, EditError
 from knedit.flows.curate import facts_in_use
+from knedit.flows.neurons import warn_of_inconsistency
 from knedit.models.layout import Layout
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditNeuron, EditTarget, Fact, Refinement, show_id
@@ -82,6 +83,7 @@ def plan_edit(
     goals = find_goals(catalog, wishes)
     chosen = find_refinement(catalog, checkpoint, refinement)
     steps = choose_steps(catalog, checkpoint, chosen, goals, choices)
+    warn_of_inconsistency(catalog, chosen, [fact.id for goal in goals for fact in goal.facts])
     config = choices.as_config()
     model = load(checkpoint)
     if pair := shared_vector(model.layout, steps):
