@@ -30,7 +30,7 @@ _COUNT = click.IntRange(min=0)
     help="Each record alone; all in one plan; plans of --plan-size in turn. The final weights are measured.",
 )
 @click.option("--plan-size", type=click.IntRange(min=1), default=10, show_default=True, metavar="M")
-@click.option("--thorough", type=_COUNT, default=10, show_default=True, metavar="N", help="Records of all measures.")
+@click.option("--thorough", type=_COUNT, default=5, show_default=True, metavar="N", help="Records of all measures.")
 @click.option("--controls", type=_COUNT, default=10, show_default=True, metavar="N", help="Records of the controls.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of texts that are drawn, and the controls.")
 @click.option("--text", type=click.Path(path_type=Path), metavar="FILE", help="Held-out text, instead of knedit's own.")

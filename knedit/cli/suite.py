@@ -35,7 +35,6 @@ _LINES = (
     ("new answer is the argmax of the denied fact", "negated_argmax"),
     ("fluency", "fluency"),
     ("repetition", "repetition"),
-    ("perplexity of held-out text", "perplexity"),
 )
 _SHORT = ("argmax", "generated", "es", "ps", "paraphrase_argmax", "ns", "neighbour_argmax_kept")
 
@@ -78,6 +77,8 @@ def show_suite(report: Any, *, as_json: bool) -> None:
     rows = [
         [label, summary.get(f"{name}_before"), summary[name]] for label, name in _LINES if summary.get(name) is not None
     ]
+    if summary.get("perplexity_after") is not None:
+        rows.append(["perplexity of held-out text", summary["perplexity_before"], summary["perplexity_after"]])
     click.echo(
         f"{told['suite']} on {told['checkpoint']}, solver {told['solver']}, {told['mode']}: {summary['measured']} of"
         f" {summary['records']} records measured, {summary['failed']} without an edit."

@@ -18,6 +18,7 @@ from knedit.models.prompting import token_count
 
 _AT_ONCE = 8  # cases whose prompts go together
 _SPARE, _SHOWN = 2, 12  # tokens beyond the new object's own; of a text to be shown
+_DRAWN = 2  # texts a case for fluency
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +69,7 @@ def _looked(model: Model, case: Case, replies: Replies, *, whole: bool, seed: in
     found = {"generated": float(begins_with(said, rewrite.new)), **figures(replies)}
     texts = {rewrite.text: said}
     if whole and case.generations and not (model.masked or model.encoder_decoder):
-        drawn = {text: draw(model, text, seed=seed) for text in case.generations}
+        drawn = {text: draw(model, text, seed=seed) for text in case.generations[:_DRAWN]}
         found["fluency"] = fmean(fluency(text) for text in drawn.values())
         found["repetition"] = fmean(repetition(text) for text in drawn.values())
         texts |= drawn

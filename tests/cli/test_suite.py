@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 WANTED = {
     "argmax", "generated", "es", "em", "ps", "pm", "ns", "nm", "s", "paraphrase_argmax", "neighbour_argmax_kept",
     "neighbour_kl", "sibling_argmax_kept", "es_before", "ps_before", "ns_before", "argmax_before", "columns",
-    "columns_total", "layers", "seconds_per_edit", "seconds_of", "perplexity", "perplexity_before", "fluency",
+    "columns_total", "layers", "seconds_per_edit", "seconds_of", "perplexity_after", "perplexity_before", "fluency",
     "repetition", "prepended_ns", "negated_argmax", "rounded", "records", "measured", "failed",
 }  # fmt: skip
 
@@ -85,6 +85,7 @@ def test_a_report_for_people_has_tables_of_figures_controls_and_failures(place: 
         "random",
         "After rounding all weights",
         "seconds an edit",
+        "perplexity of held-out text",
         "the new object 'Madrid' is the present one",
     ):
         assert words in ran.out
