@@ -4,6 +4,7 @@ Controls take the same solver on as many random neurons of the same layers, and 
 """
 
 import hashlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from knedit.starter.held_out import held_out_text, text_name
 
 if TYPE_CHECKING:
     from knedit.models.model import Model
+
+logger = logging.getLogger(__name__)
 
 PAPER = "embedding"
 
@@ -158,6 +161,7 @@ def _controls(run: Run, ran: Ran, wish: SuiteWish) -> dict[str, Any]:
     if not keys:
         return {}
     cases = tuple(case for case in run.cases if case.rewrite.key in keys)
+    logger.info("Running the controls on %d records", len(cases))
     small = replace(run, cases=cases, thorough=frozenset(), progress=lambda _: None)
     whole = run.mode == "single" or len(cases) == len(run.cases)
     own = Ran(tuple(one for one in ran.records if one.key in keys), {}) if whole else run_cases(small)
