@@ -31,6 +31,7 @@ OWNERS = {
     "safetensors": "knedit.checkpoints",
     "matplotlib": "knedit.analysis.figures",
     "ray": "knedit.flows.workers",
+    "lm_eval": "knedit.flows.harness",
     **dict.fromkeys(("starlette", "fastapi", "uvicorn", "jinja2"), "knedit.web"),
     **dict.fromkeys(("click", "rich"), "knedit.cli"),
 }
