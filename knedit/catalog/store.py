@@ -9,14 +9,16 @@ from typing import Self
 from knedit.catalog.checkpoints import CheckpointVerbs
 from knedit.catalog.connecting import explained, open_engine, read_address, show_address
 from knedit.catalog.edits import EditVerbs
+from knedit.catalog.exports import ExportVerbs
 from knedit.catalog.facts import FactVerbs
+from knedit.catalog.published import PublishedVerbs
 from knedit.catalog.refinements import RefinementVerbs
 from knedit.catalog.revisions import prepare
 from knedit.catalog.runs import RunVerbs
 from knedit.settings import database_url
 
 
-class Catalog(FactVerbs, CheckpointVerbs, RunVerbs, RefinementVerbs, EditVerbs):
+class Catalog(FactVerbs, CheckpointVerbs, RunVerbs, RefinementVerbs, PublishedVerbs, EditVerbs, ExportVerbs):
     """Open the catalog at `url`, else the one that the settings name; create it where its database is empty.
 
     Raise CatalogError where the database cannot be reached, is of another revision, or holds something else.

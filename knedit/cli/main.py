@@ -16,6 +16,7 @@ from knedit.cli.db import db
 from knedit.cli.demo import demo
 from knedit.cli.edit import edit
 from knedit.cli.evaluate import evaluate
+from knedit.cli.export import export
 from knedit.cli.facts import facts
 from knedit.cli.neurons import neurons
 from knedit.cli.runs import runs
@@ -39,7 +40,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
     logging.getLogger("knedit").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (db, checkpoint, facts, attribute, runs, refine, neurons, edit, evaluate, demo):
+for command in (db, checkpoint, facts, attribute, runs, refine, neurons, edit, evaluate, export, demo):
     cli.add_command(command)
 
 

@@ -37,6 +37,13 @@ def with_catalog(command: Command) -> Command:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="At a broken record import nothing, or leave it out and tell it.",
+)
 dtype_option = click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16", "auto"]),

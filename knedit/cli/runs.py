@@ -73,7 +73,8 @@ def show(catalog: Any, *, reference: str, limit: int, as_json: bool) -> None:
 
 def _told(config: Any) -> str:
     """Return a run's method in a few words: what is beside the defaults."""
-    words = [config.get("method"), config.get("rule"), config.get("smoothing"), config.get("dtype")]
+    origin = f"published {config['published']} of {config['dataset']}" if "published" in config else None
+    words = [origin, config.get("method"), config.get("rule"), config.get("smoothing"), config.get("dtype")]
     return " ".join(str(word) for word in words if word)
 
 

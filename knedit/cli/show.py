@@ -34,6 +34,14 @@ def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json:
     console.print(table)
 
 
+def show_skipped(first: Sequence[Exception], count: int) -> None:
+    """Tell on stderr what an import left out: the first faults, and how many there were in all."""
+    for fault in first:
+        click.echo(f"Skipped: {fault}", err=True)
+    if count > len(first):
+        click.echo(f"Skipped: {count - len(first)} more records.", err=True)
+
+
 def show_json(value: Any) -> None:
     """Print any value as JSON; records become objects, ids hexadecimal digits, times ISO 8601."""
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))

@@ -1,17 +1,19 @@
 """Bring files of facts into the catalog, and out of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import knedit.starter
 from knedit.catalog.answers import ImportCount
+from knedit.catalog.facts import Told
 from knedit.catalog.formats import writing_facts
 from knedit.catalog.formats.registry import detect, find_format
 from knedit.catalog.formats.streams import Fault, stop
 from knedit.catalog.formats.writing import writer_of
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError
-from knedit.records import Fact, Prompt, Relation
+from knedit.flows.export import refuse_taken
+from knedit.records import Fact, FactSource, Prompt, Relation, RequestedRewrite
 
 STARTER = "starter"
 SHOWN = 20  # faults of a file that are kept to be shown; all are counted
@@ -51,12 +53,11 @@ def import_file(catalog: Catalog, file: Path | str, *, format: str | None = None
 def export_facts(
     catalog: Catalog, output: Path, *, format: str | None = None, relation: str | None = None, overwrite: bool = False
 ) -> int:
-    """Write all facts, or one relation's, with their prompts; return how many facts, or rows of a table, there were.
+    """Write all facts, or one relation's, with what hangs on them; return how many facts, or rows of a table.
 
     The format is one of EXPORTS, else what the name of the file ends in: "jsonl" is knedit's own, read back equal.
     """
-    if output.exists() and not overwrite:
-        raise FactsError("The output file exists", str(output), "Choose another one, or say --overwrite.")
+    refuse_taken(output, overwrite)
     wanted = format or writer_of(output)
     relations = catalog.relations() if relation is None else [catalog.find_relation(relation)]
     told = _told(catalog, relations)
@@ -65,15 +66,22 @@ def export_facts(
     return writing_facts.write_rows(output, told, wanted)
 
 
-def _told(catalog: Catalog, relations: Iterable[Relation]) -> Iterator[Relation | Fact | Prompt]:
+def _told(catalog: Catalog, relations: Iterable[Relation]) -> Iterator[Told]:
     for relation in relations:
         yield relation
         facts = catalog.facts(relation=relation.key)
         for start in range(0, len(facts), _BATCH):
-            some = facts[start : start + _BATCH]
-            prompts: dict[int, list[Prompt]] = {fact.id: [] for fact in some}
-            for prompt in catalog.prompts(list(prompts)):
-                prompts[prompt.fact_id].append(prompt)
-            for fact in some:
-                yield fact
-                yield from prompts[fact.id]
+            yield from _with_all(catalog, facts[start : start + _BATCH])
+
+
+def _with_all(catalog: Catalog, facts: Sequence[Fact]) -> Iterator[Told]:
+    """Yield each fact, then its prompts, sources and rewrites."""
+    ids = [fact.id for fact in facts]
+    hanging: dict[int, list[Told]] = {own: [] for own in ids}
+    found: list[Prompt | FactSource | RequestedRewrite] = [*catalog.prompts(ids)]
+    found += [*catalog.sources(ids), *catalog.requested_rewrites(ids)]
+    for one in found:
+        hanging[one.fact_id].append(one)
+    for fact in facts:
+        yield fact
+        yield from hanging[fact.id]
