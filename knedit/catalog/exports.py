@@ -6,14 +6,14 @@ Rows are read as they are consumed. Knows nothing of files and their formats.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain, islice
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, CursorResult, Double, Integer, and_, func, select
+from sqlalchemy import Boolean, Connection, CursorResult, Double, Executable, Integer, and_, func, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from knedit.catalog.columns import Moment
@@ -33,7 +33,7 @@ Row = Sequence[Any]
 
 
 class ExportVerbs(Transactions):
-    def table_rows(self, name: str) -> tuple[Columns, Iterator[Row]]:
+    def table_rows(self, name: str) -> tuple[Columns, Generator[Row, None, None]]:
         """Return a table's columns, and its rows by key, ids as hexadecimal digits; raise CatalogError if it is not."""
         tables = metadata.tables
         if name not in tables:
@@ -50,10 +50,9 @@ class ExportVerbs(Transactions):
         Raise CatalogError for what is no question, would write, or is refused by the database.
         """
         _refuse_other_statements(question)
-        with self._reading() as connection:
-            streaming = connection.execution_options(yield_per=_AT_ONCE, no_parameters=True)
-            with streaming.begin(), _read_only(streaming), _refused(streaming, self._url.get_backend_name()):
-                answer = streaming.exec_driver_sql(question)
+        backend, options = self._url.get_backend_name(), {"yield_per": _AT_ONCE, "no_parameters": True}
+        with self._reading() as connection, connection.begin(), _read_only(connection), _refused(connection, backend):
+            with connection.exec_driver_sql(question, execution_options=options) as answer:
                 names = _names(answer)
                 rows = ([_cell(value, name) for value, name in zip(row, names, strict=True)] for row in answer)
                 first = list(islice(rows, _AT_ONCE))
@@ -74,7 +73,9 @@ class ExportVerbs(Transactions):
                 what = f'The key "{shared}" of the data set "{dataset}" is of several facts'
                 raise CatalogError(what, cure="Its neurons cannot be told apart: choose another data set.")
 
-    def neurons_by_key(self, refinement_id: int, dataset: str) -> Iterator[tuple[str, int | None, int | None]]:
+    def neurons_by_key(
+        self, refinement_id: int, dataset: str
+    ) -> Generator[tuple[str, int | None, int | None], None, None]:
         """Yield a data set's key, layer and index, in their order; a fact without neurons comes once, with neither."""
         own, neurons = fact_sources.c, knowledge_neurons.c
         same = and_(neurons.refinement_id == refined_facts.c.refinement_id, neurons.fact_id == refined_facts.c.fact_id)
@@ -86,13 +87,17 @@ class ExportVerbs(Transactions):
             .where(refined_facts.c.refinement_id == refinement_id, own.dataset == dataset)
             .order_by(own.key, neurons.layer, neurons["index"])
         )
-        with self._reading() as connection:
-            yield from map(tuple, connection.execution_options(yield_per=_AT_ONCE).execute(wanted))
+        with self._reading() as connection, _streaming(connection, wanted) as found:
+            yield from map(tuple, found)
 
-    def _streamed(self, wanted: Any, names: Sequence[str]) -> Iterator[Row]:
-        with self._reading() as connection:
-            for row in connection.execution_options(yield_per=_AT_ONCE).execute(wanted):
+    def _streamed(self, wanted: Executable, names: Sequence[str]) -> Generator[Row, None, None]:
+        with self._reading() as connection, _streaming(connection, wanted) as found:
+            for row in found:
                 yield [_cell(value, name) for value, name in zip(row, names, strict=True)]
+
+
+def _streaming(connection: Connection, wanted: Executable) -> CursorResult[Any]:
+    return connection.execution_options(yield_per=_AT_ONCE).execute(wanted)
 
 
 def _is_id(name: str) -> bool:

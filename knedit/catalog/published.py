@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Executable, select, tuple_
+from sqlalchemy import Connection, Executable, Index, select, tuple_
+from sqlalchemy.schema import CreateIndex
 
 from knedit.catalog import counting, schema
 from knedit.catalog.answers import Count, PublishedCount
-from knedit.catalog.published_rows import FACTS, PROMPTS, TABLES, Kind, Staged, links, places, records
+from knedit.catalog.published_rows import FACTS, INDEXES, PROMPTS, TABLES, Kind, Staged, links, places, records
 from knedit.catalog.rows import add, batches
 from knedit.catalog.staging import Staging, StagingTransactions
 from knedit.errors import FactsError
@@ -220,16 +221,15 @@ def _prompts(connection: Connection, told: Iterable[PublishedScores], wordings: 
 
 
 def _staged(staging: Staging) -> Staged:
-    twins = [staging.twin(table) for table in TABLES]
-    if staging.connection.dialect.name == "postgresql":
-        _analyze(staging.connection, twins)
+    """Return the statements over what was staged, indexed; PostgreSQL is told how much it is."""
+    twins, connection = [staging.twin(table) for table in TABLES], staging.connection
+    for table, names in INDEXES:
+        twin = staging.twin(table)
+        connection.execute(CreateIndex(Index(f"{twin.name}_{names[-1]}", *(twin.c[name] for name in names))))
+    if connection.dialect.name == "postgresql":
+        for twin in twins:
+            connection.exec_driver_sql(f"ANALYZE {twin.name}")
     return Staged(*twins)
-
-
-def _analyze(connection: Connection, twins: Iterable[Any]) -> None:
-    """Count the staged rows for the planner, who otherwise takes a temporary table for a small one."""
-    for twin in twins:
-        connection.exec_driver_sql(f"ANALYZE {twin.name}")
 
 
 @contextmanager

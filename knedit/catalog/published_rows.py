@@ -82,6 +82,14 @@ roles = Table(
     Column("role", WORDS),
 )
 TABLES = (records, places, links, chosen, roles)
+INDEXES = (
+    (records, ("number",)),
+    (places, ("number",)),
+    (links, ("number",)),
+    (chosen, ("number",)),
+    (chosen, ("frame", "thing")),
+    (roles, ("relation_id", "layer", "index")),
+)
 
 
 @dataclass(frozen=True, slots=True)

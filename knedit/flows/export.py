@@ -1,6 +1,7 @@
 """Write any table of the catalog, any answer to a question, or the answer to a question in SQL, to a file."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ def export_table(
     """
     refuse_taken(output, overwrite)
     wanted = format or writer_of(output)
-    columns, rows = catalog.table_rows(table)
-    return write_table(output, columns, rows, wanted)
+    columns, found = catalog.table_rows(table)
+    with closing(found) as rows:
+        return write_table(output, columns, rows, wanted)
 
 
 def export_sql(

@@ -4,6 +4,7 @@ No model is needed: the checkpoint may be known by name and revision alone.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -108,7 +109,8 @@ def export_neurons(
     refuse_taken(output, overwrite)
     refinement = newest_refinement(catalog, checkpoint)
     catalog.check_keys(refinement.id, dataset)
-    return NEURON_WRITERS[format](output, _by_key(dataset, catalog.neurons_by_key(refinement.id, dataset)))
+    with closing(catalog.neurons_by_key(refinement.id, dataset)) as rows:
+        return NEURON_WRITERS[format](output, _by_key(dataset, rows))
 
 
 def _by_key(dataset: str, rows: Iterable[tuple[str, int | None, int | None]]) -> Iterator[PublishedNeurons]:
