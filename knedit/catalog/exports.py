@@ -51,12 +51,17 @@ class ExportVerbs(Transactions):
         """
         _refuse_other_statements(question)
         backend, options = self._url.get_backend_name(), {"yield_per": _AT_ONCE, "no_parameters": True}
-        with self._reading() as connection, connection.begin(), _read_only(connection), _refused(connection, backend):
-            with connection.exec_driver_sql(question, execution_options=options) as answer:
-                names = _names(answer)
-                rows = ([_cell(value, name) for value, name in zip(row, names, strict=True)] for row in answer)
-                first = list(islice(rows, _AT_ONCE))
-                yield _kinds(names, first), chain(first, rows)
+        with (
+            self._reading() as connection,
+            connection.begin(),
+            _read_only(connection),
+            _refused(connection, backend),
+            connection.exec_driver_sql(question, execution_options=options) as answer,
+        ):
+            names = _names(answer)
+            rows = ([_cell(value, name) for value, name in zip(row, names, strict=True)] for row in answer)
+            first = list(islice(rows, _AT_ONCE))
+            yield _kinds(names, first), chain(first, rows)
 
     def check_keys(self, refinement_id: int, dataset: str) -> None:
         """Raise CatalogError unless the data set has keys of refined facts, and each of them is of one fact."""
@@ -142,6 +147,8 @@ def _kinds(names: Sequence[str], rows: Sequence[Row]) -> Columns:
 
 def _names(answer: CursorResult[Any]) -> list[str]:
     names = list(answer.keys())
+    if not names:
+        raise CatalogError("The columns of the answer are none", cure=_ONE_QUESTION)
     if twice := sorted(name for name in set(names) if names.count(name) > 1):
         raise CatalogError(f'Two columns of the answer are named "{twice[0]}"', cure="Give each its own name, with AS.")
     return names

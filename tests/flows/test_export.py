@@ -62,7 +62,7 @@ def test_a_table_is_written_by_key_with_ids_as_people_see_them(tmp_path: Path, c
     assert (json.loads(run["config"]), run["started_at"]) == (making.CONFIG, making.MORNING)
     with pytest.raises(FactsError, match="say --overwrite"):
         export_table(catalog, "facts", output)
-    with pytest.raises(CatalogError, match='no table "fact" in a catalog. Did you mean facts'):
+    with pytest.raises(CatalogError, match=r'no table "fact" in a catalog\. Did you mean facts'):
         export_table(catalog, "fact", output, overwrite=True)
 
 

@@ -13,7 +13,6 @@ from knedit.flows.facts import Skipped, export_facts, import_file
 from knedit.records import Fact, FactSource, Prompt, Relation, RequestedRewrite
 from tests.catalog.formats import making
 
-
 Contents = tuple[list[Relation], list[Fact], list[Prompt], list[FactSource], list[RequestedRewrite]]
 
 

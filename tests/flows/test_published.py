@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -182,18 +181,18 @@ def test_a_checkpoint_that_is_not_known_or_of_another_revision_is_told(tmp_path:
 
 def test_a_run_of_neurons_alone_cannot_be_refined(tmp_path: Path, world: Catalog) -> None:
     import_neurons(world, making.eleuther(tmp_path), "bert", revision="main")
-    with pytest.raises(CatalogError, match="no attribution to refine.* with published scores"):
+    with pytest.raises(CatalogError, match=r"no attribution to refine.* with published scores"):
         refine_checkpoint(world, BERT, Thresholds())
 
 
 @pytest.fixture
-def many(catalog: Catalog) -> Iterator[Catalog]:
+def many(catalog: Catalog) -> Catalog:
     """A catalog of 150 facts in six relations, with keys."""
     relations = [Relation.make(f"r{number}") for number in range(6)]
     facts = [Fact.make(relations[number % 6].id, str(number), "x") for number in range(150)]
     keys = [FactSource(fact.id, "pararel", f"u-{fact.subject}") for fact in facts]
     catalog.import_facts([*relations, *facts, *keys])
-    yield catalog
+    return catalog
 
 
 def test_roles_are_those_that_refinement_gives_however_many_files_there_are(tmp_path: Path, many: Catalog) -> None:
@@ -225,7 +224,7 @@ def test_neurons_are_exported_under_every_key_and_read_back(tmp_path: Path, worl
     assert export_neurons(world, output, None, dataset="kn-paper", overwrite=True) == 3
     assert list(json.loads(output.read_text())) == ["P1#0", "P1#1", "P1#2"]
     with pytest.raises(
-        CatalogError, match='No refined fact has a key in the data set "pararell". Did you mean pararel?'
+        CatalogError, match=r'No refined fact has a key in the data set "pararell"\. Did you mean pararel\?'
     ):
         export_neurons(world, output, None, dataset="pararell", overwrite=True)
 
