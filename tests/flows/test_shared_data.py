@@ -34,7 +34,7 @@ def test_pararel_and_its_published_neurons_are_imported_whole_and_once(tmp_path:
     ]
     output = tmp_path / "neurons.json"
     assert export_neurons(catalog, output, "bert-base-uncased") == 27_610
-    published = {}
+    published: dict[str, list[list[int]]] = {}
     for file in (FOLDER / "bert_neurons").glob("*.json"):
         published |= {key: sorted(neurons) for key, neurons in json.loads(file.read_text()).items()}
     assert json.loads(output.read_text()) == published

@@ -191,8 +191,8 @@ def test_a_damaged_file_gives_correct_records_or_a_clear_error(tmp_path: Path, n
     assert told > ROUNDS // 10
 
 
-NOUNS: dict[type, str] = {Relation: "relations", Fact: "facts", Prompt: "prompts"}
-LISTS: dict[type, str] = {FactSource: "fact_sources", RequestedRewrite: "requested_rewrites"}
+NOUNS: dict[type[Any], str] = {Relation: "relations", Fact: "facts", Prompt: "prompts"}
+LISTS: dict[type[Any], str] = {FactSource: "fact_sources", RequestedRewrite: "requested_rewrites"}
 PUBLISHED = ("attribution_runs", "prompt_attributions", "neuron_scores", "refinements", "refined_facts")
 COUNTED = ("knowledge_neurons", "neuron_counts", "refined_relations")
 FILLED = (*NOUNS.values(), *LISTS.values(), "checkpoints", *PUBLISHED, *COUNTED)
