@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import Connection, Executable, Index, select, tuple_
+from sqlalchemy import Connection, Executable, Index, Table, select, tuple_
 from sqlalchemy.schema import CreateIndex
 
 from knedit.catalog import counting, schema
@@ -221,15 +221,20 @@ def _prompts(connection: Connection, told: Iterable[PublishedScores], wordings: 
 
 
 def _staged(staging: Staging) -> Staged:
-    """Return the statements over what was staged, indexed; PostgreSQL is told how much it is."""
+    """Return the statements over what was staged, indexed."""
     twins, connection = [staging.twin(table) for table in TABLES], staging.connection
     for table, names in INDEXES:
         twin = staging.twin(table)
         connection.execute(CreateIndex(Index(f"{twin.name}_{names[-1]}", *(twin.c[name] for name in names))))
-    if connection.dialect.name == "postgresql":
-        for twin in twins:
-            connection.exec_driver_sql(f"ANALYZE {twin.name}")
+    _measure(connection, *twins)
     return Staged(*twins)
+
+
+def _measure(connection: Connection, *staged: Table) -> None:
+    """Tell PostgreSQL's planner how many rows were staged: it takes them for few, and joins them one by one."""
+    if connection.dialect.name == "postgresql":
+        for table in staged:
+            connection.exec_driver_sql(f"ANALYZE {table.name}")
 
 
 @contextmanager
@@ -237,13 +242,16 @@ def _adding(
     connection: Connection, steps: Staged, kind: Kind, publication: Publication
 ) -> Iterator[tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]]:
     """Choose what is new and tell what is in the way; yield by frame the things and neurons seen, and those to add."""
-    seen = {frame: (things, neurons) for frame, things, neurons in connection.execute(steps.seen())}
+    _measure(connection, steps.links)
+    seen = {frame: (things, int(neurons)) for frame, things, neurons in connection.execute(steps.seen())}
     _tell_strays(connection, steps, publication, sum(things for things, _ in seen.values()))
     connection.execute(steps.choose())
+    _measure(connection, steps.chosen)
     _tell_contradictions(connection, steps, publication)
     _tell_disagreements(connection, steps, kind, publication)
     connection.execute(steps.leave_known(kind))
-    yield seen, {frame: (things, neurons) for frame, things, neurons in connection.execute(steps.added())}
+    _measure(connection, steps.chosen)
+    yield seen, {frame: (things, int(neurons)) for frame, things, neurons in connection.execute(steps.added())}
 
 
 def _tell_strays(connection: Connection, steps: Staged, publication: Publication, total: int) -> None:
@@ -304,6 +312,7 @@ def _give_roles(connection: Connection, steps: Staged, refinement_id: int, rule:
     relations = connection.scalar(steps.relations_of(refinement_id)) or 0
     generic = rule.generic_from(relations)
     connection.execute(steps.find_roles(refinement_id, hub_share=rule.hub_share, generic=generic))
+    _measure(connection, steps.roles)
     connection.execute(steps.change_roles(refinement_id))
 
 

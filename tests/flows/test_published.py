@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import astuple
 from pathlib import Path
 from random import Random
 
@@ -40,6 +41,7 @@ def test_neurons_join_their_facts_and_a_second_time_change_nothing(tmp_path: Pat
     path = making.eleuther(tmp_path)
     (first,) = import_neurons(world, path, "bert", revision="main")
     assert (first.records, first.neurons) == (Count(3, 2), Count(4, 2))
+    assert {type(number) for number in (*astuple(first.records), *astuple(first.neurons))} == {int}
     assert world.checkpoints() == [BERT]
     assert dict(first.run.config) == {"published": "neurons", "format": "eleuther", "dataset": "pararel"}
     assert first.run.finished_at is not None
