@@ -111,11 +111,15 @@ class RequestedRewrite:
 
 @dataclass(frozen=True, slots=True)
 class PublishedNeurons:
-    """The neurons, as (layer, index), that others published for the fact that `dataset` knows by `key`."""
+    """The neurons, as (layer, index), that others published for the fact that `dataset` knows by `key`.
+
+    `method` is the publisher's word for how they were found, empty where there is but one way.
+    """
 
     dataset: str
     key: str
     neurons: tuple[tuple[int, int], ...]
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,19 @@ class ImportCount:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedCount:
+    """What became of one data set's records by one method: facts with their neurons, or prompts with their scores.
+
+    `refinement_id` is None for scores, which are yet to be refined.
+    """
+
+    run: AttributionRun
+    refinement_id: int | None
+    records: Count
+    neurons: Count
+
+
+@dataclass(frozen=True, slots=True)
 class RelationSummary:
     """One relation, its facts by status and its prompts by role; what has none is left out of the two mappings."""
 

@@ -56,10 +56,11 @@ class RefinementVerbs(StagingTransactions):
             return found[0]
         table = schema.checkpoints
         with self._reading() as connection:
-            name = connection.scalar(select(table.c.name).where(table.c.id == checkpoint_id))
-        if name is None:
+            row = connection.execute(select(table.c.name, table.c.sha256).where(table.c.id == checkpoint_id)).first()
+        if row is None:
             raise CatalogError(f"There is no checkpoint {show_id(checkpoint_id)} in the catalog")
-        raise CatalogError(f'The checkpoint "{name}" has no refined neurons yet', cure=f"Run: knedit refine {name}")
+        command = f"refine {row.name}" if row.sha256 else f"neurons import PATH --checkpoint {row.name}"
+        raise CatalogError(f'The checkpoint "{row.name}" has no refined neurons yet', cure=f"Run: knedit {command}")
 
     def refined_facts(self, refinement_id: int) -> list[RefinedFact]:
         """Return how refinement went for each fact, by fact id."""

@@ -12,7 +12,9 @@ from knedit.catalog.comparing import ComparingVerbs
 from knedit.catalog.connecting import explained, open_engine, read_address, show_address
 from knedit.catalog.descriptions import DescriptionVerbs
 from knedit.catalog.edits import EditVerbs
+from knedit.catalog.exports import ExportVerbs
 from knedit.catalog.facts import FactVerbs
+from knedit.catalog.published import PublishedVerbs
 from knedit.catalog.refinements import RefinementVerbs
 from knedit.catalog.remarks import RemarkVerbs
 from knedit.catalog.revisions import prepare
@@ -27,7 +29,9 @@ class Catalog(
     CheckpointVerbs,
     RunVerbs,
     RefinementVerbs,
+    PublishedVerbs,
     EditVerbs,
+    ExportVerbs,
     StatusVerbs,
     RemarkVerbs,
     DescriptionVerbs,

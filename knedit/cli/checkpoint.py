@@ -1,4 +1,4 @@
-"""knedit checkpoint: register models' files, list them, verify them."""
+"""knedit checkpoint: register models' files, or names alone, list them, verify them."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from knedit.records import show_id
 
 @click.group()
 def checkpoint() -> None:
-    """Register models' files, list them, verify them."""
+    """Register models' files, or names alone, list them, verify them."""
 
 
 @checkpoint.command()
@@ -33,6 +33,25 @@ def add(catalog: Any, *, path_or_id: str, name: str | None, revision: str | None
         click.echo(f"{added.name}  {show_id(added.id)}  {added.family}, {added.n_layers} × {added.ffn_width} neurons")
 
 
+@checkpoint.command()
+@click.argument("name")
+@click.option("--revision", metavar="R", required=True, help="Which weights of that name.")
+@click.option("--layers", type=click.IntRange(1, 2**31 - 1), metavar="N", help="How many layers it has.")
+@click.option("--width", type=click.IntRange(1, 2**31 - 1), metavar="W", help="How many neurons a layer has.")
+@with_catalog
+@json_option
+def register(catalog: Any, *, name: str, revision: str, layers: int | None, width: int | None, as_json: bool) -> None:
+    """Register a checkpoint by name and revision alone, for neurons that others published of it."""
+    from knedit.flows.published import named_checkpoint
+
+    wanted = named_checkpoint(name, revision, n_layers=layers or 0, ffn_width=width or 0)
+    added = catalog.register_checkpoint(wanted)
+    if as_json:
+        show_json(added)
+    else:
+        click.echo(f"{added.name}  {show_id(added.id)}  revision {added.revision}, without files")
+
+
 @checkpoint.command("list")
 @with_catalog
 @json_option
@@ -41,7 +60,15 @@ def list_(catalog: Any, *, as_json: bool) -> None:
     known = catalog.checkpoints()
     names = {one.id: one.name for one in known}
     rows = [
-        [one.name, show_id(one.id), one.family, one.n_layers, one.ffn_width, names.get(one.parent_id), one.path]
+        [
+            one.name,
+            show_id(one.id),
+            one.family or None,
+            one.n_layers or None,
+            one.ffn_width or None,
+            names.get(one.parent_id),
+            one.path if one.sha256 else "no files",
+        ]
         for one in known
     ]
     show_rows(["name", "id", "family", "layers", "neurons", "parent", "path"], rows, as_json=as_json)
@@ -66,7 +93,8 @@ def show(catalog: Any, *, reference: str, as_json: bool) -> None:
 
 def _described(one: Any) -> list[tuple[str, Any]]:
     fields = ("id", "revision", "sha256", "family", "n_layers", "ffn_width", "path")
-    values = [(name, show_id(one.id) if name == "id" else getattr(one, name)) for name in fields]
+    values = [(name, show_id(one.id) if name == "id" else getattr(one, name) or None) for name in fields]
+    values += [] if one.sha256 else [("files", "none: it is known by name and revision alone")]
     return [*values, *((f"sha256 of {name}", digest) for name, digest in one.files.items())]
 
 

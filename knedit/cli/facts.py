@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from knedit.cli.fact_remarks import history, label, labels, note, status
-from knedit.cli.options import json_option, with_catalog
-from knedit.cli.show import show_json, show_remarks, show_rows
+from knedit.cli.options import json_option, on_error_option, with_catalog
+from knedit.cli.show import show_json, show_remarks, show_rows, show_skipped
 from knedit.records import ROLES, show_id
 
 
@@ -23,13 +23,7 @@ for command in (status, history, note, label, labels):
 @facts.command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--format", metavar="F", help="Its format, as csv or pararel; else found out from the path.")
-@click.option(
-    "--on-error",
-    type=click.Choice(["stop", "skip"]),
-    default="stop",
-    show_default=True,
-    help="At a broken record import nothing, or leave it out and tell it.",
-)
+@on_error_option
 @with_catalog
 @json_option
 def import_(catalog: Any, *, path: Path, format: str | None, on_error: str, as_json: bool) -> None:
@@ -43,14 +37,12 @@ def import_(catalog: Any, *, path: Path, format: str | None, on_error: str, as_j
 
     skipped = Skipped()
     count = import_file(catalog, path, format=format, fault=skipped if on_error == "skip" else stop)
-    for fault in skipped.first:
-        click.echo(f"Skipped: {fault}", err=True)
-    if skipped.count > len(skipped.first):
-        click.echo(f"Skipped: {skipped.count - len(skipped.first)} more records.", err=True)
+    show_skipped(skipped.first, skipped.count)
     if as_json:
         show_json(count)
         return
-    rows = [[noun, getattr(count, noun).seen, getattr(count, noun).added] for noun in ("relations", "facts", "prompts")]
+    nouns = ("relations", "facts", "prompts", "sources", "rewrites")
+    rows = [[noun, getattr(count, noun).seen, getattr(count, noun).added] for noun in nouns]
     show_rows(["what", "read", "new"], rows, as_json=False)
 
 

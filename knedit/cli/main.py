@@ -16,6 +16,7 @@ from knedit.cli.db import db
 from knedit.cli.demo import demo
 from knedit.cli.edit import edit
 from knedit.cli.evaluate import evaluate
+from knedit.cli.export import export
 from knedit.cli.facts import facts
 from knedit.cli.neurons import neurons
 from knedit.cli.prompts import prompts
@@ -44,7 +45,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
 
 for command in (
     *(db, checkpoint, facts, prompts, selections, search, attribute, runs, refine, neurons),
-    *(edit, evaluate, demo),
+    *(edit, evaluate, export, demo),
 ):
     cli.add_command(command)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from knedit.cli.neuron_exchange import export, import_
 from knedit.cli.neuron_remarks import describe, label, labels, note, show
 from knedit.cli.options import json_option, limit_option, offset_option, read_roles, whole, with_catalog
 from knedit.cli.show import few, show_impact, show_json, show_rows
@@ -19,7 +20,7 @@ def neurons() -> None:
     """Ask for a fact's neurons, a neuron's facts, hubs, overlap, layers; read what neurons say, and remark on them."""
 
 
-for command in (show, describe, note, label, labels):
+for command in (show, describe, note, label, labels, import_, export):
     neurons.add_command(command)
 
 

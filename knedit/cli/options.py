@@ -47,6 +47,13 @@ limit_option = click.option(
     "--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="List so many."
 )
 offset_option = click.option("--offset", type=whole, default=0, help="Leave out so many at first.")
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="At a broken record import nothing, or leave it out and tell it.",
+)
 dtype_option = click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16", "auto"]),

@@ -146,7 +146,8 @@ def diff(catalog: Any, *, before: str, after: str, threshold: float, limit: int,
 
 def _told(config: Any) -> str:
     """Return a run's method in a few words: what is beside the defaults."""
-    words = [config.get("method"), config.get("rule"), config.get("smoothing"), config.get("dtype")]
+    origin = f"published {config['published']} of {config['dataset']}" if "published" in config else None
+    words = [origin, config.get("method"), config.get("rule"), config.get("smoothing"), config.get("dtype")]
     return " ".join(str(word) for word in words if word)
 
 

@@ -60,6 +60,14 @@ def show_impact(found: Any, *, as_json: bool) -> None:
     show_rows(["fact", "status", "of the edit", "of its neurons", "share"], rows, as_json=False, title=title)
 
 
+def show_skipped(first: Sequence[Exception], count: int) -> None:
+    """Tell on stderr what an import left out: the first faults, and how many there were in all."""
+    for fault in first:
+        click.echo(f"Skipped: {fault}", err=True)
+    if count > len(first):
+        click.echo(f"Skipped: {count - len(first)} more records.", err=True)
+
+
 def show_json(value: Any) -> None:
     """Print any value as JSON; records become objects, ids hexadecimal digits, times ISO 8601."""
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))

@@ -50,6 +50,12 @@ def add_checkpoint(
 
 def checked_folder(checkpoint: Checkpoint) -> Path:
     """Return where a checkpoint's files are; raise CheckpointError if they are gone or changed since it was added."""
+    if not checkpoint.sha256:
+        raise CheckpointError(
+            f"the checkpoint {checkpoint.name} is known by name and revision alone: it has no files",
+            f"revision {checkpoint.revision}",
+            "Register files under another name (knedit checkpoint add FOLDER --name OTHER) and use that one.",
+        )
     folder = Path(checkpoint.path)
     if not checkpoint.path or not folder.is_dir():
         raise CheckpointError(

@@ -1,10 +1,11 @@
 """Bring files of facts into the catalog, and out of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import knedit.starter
 from knedit.catalog.answers import ImportCount
+from knedit.catalog.facts import Told
 from knedit.catalog.formats import writing_facts
 from knedit.catalog.formats.registry import detect, find_format
 from knedit.catalog.formats.streams import Fault, stop
@@ -12,7 +13,8 @@ from knedit.catalog.formats.writing import writer_of
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError
 from knedit.flows.curate import facts_of_selection
-from knedit.records import STATUSES, Fact, Prompt, Relation
+from knedit.flows.export import refuse_taken
+from knedit.records import STATUSES, Fact, FactSource, Prompt, Relation, RequestedRewrite
 
 STARTER = "starter"
 SHOWN = 20  # faults of a file that are kept to be shown; all are counted
@@ -59,13 +61,12 @@ def export_facts(
     retired: bool = False,
     overwrite: bool = False,
 ) -> int:
-    """Write all facts, or one relation's, with their prompts; return how many facts, or rows of a table, there were.
+    """Write all facts, or one relation's, with what hangs on them; return how many facts, or rows of a table.
 
     With `selection` only its facts; what is retired, facts and prompts, only with `retired`.
     The format is one of EXPORTS, else what the name of the file ends in: "jsonl" is knedit's own, read back equal.
     """
-    if output.exists() and not overwrite:
-        raise FactsError("The output file exists", str(output), "Choose another one, or say --overwrite.")
+    refuse_taken(output, overwrite)
     wanted = format or writer_of(output)
     relations = catalog.relations() if relation is None else [catalog.find_relation(relation)]
     told = _told(catalog, relations, _wanted(catalog, selection), retired=retired)
@@ -79,9 +80,7 @@ def _wanted(catalog: Catalog, selection: str | None) -> set[int] | None:
     return None if selection is None else {fact.id for fact in facts_of_selection(catalog, selection)}
 
 
-def _told(
-    catalog: Catalog, relations: Iterable[Relation], wanted: set[int] | None, *, retired: bool
-) -> Iterator[Relation | Fact | Prompt]:
+def _told(catalog: Catalog, relations: Iterable[Relation], wanted: set[int] | None, *, retired: bool) -> Iterator[Told]:
     statuses = [status for status in STATUSES if retired or status != "retired"]
     for relation in relations:
         facts = catalog.facts(relation=relation.key, statuses=statuses)
@@ -91,11 +90,19 @@ def _told(
                 continue
         yield relation
         for start in range(0, len(facts), _BATCH):
-            some = facts[start : start + _BATCH]
-            prompts: dict[int, list[Prompt]] = {fact.id: [] for fact in some}
-            for prompt in catalog.prompts(list(prompts)):
-                if prompt.status in statuses:
-                    prompts[prompt.fact_id].append(prompt)
-            for fact in some:
-                yield fact
-                yield from prompts[fact.id]
+            yield from _with_all(catalog, facts[start : start + _BATCH], statuses)
+
+
+def _with_all(catalog: Catalog, facts: Sequence[Fact], statuses: Sequence[str]) -> Iterator[Told]:
+    """Yield each fact, then its prompts of these statuses, its sources and rewrites."""
+    ids = [fact.id for fact in facts]
+    hanging: dict[int, list[Told]] = {own: [] for own in ids}
+    found: list[Prompt | FactSource | RequestedRewrite] = [
+        prompt for prompt in catalog.prompts(ids) if prompt.status in statuses
+    ]
+    found += [*catalog.sources(ids), *catalog.requested_rewrites(ids)]
+    for one in found:
+        hanging[one.fact_id].append(one)
+    for fact in facts:
+        yield fact
+        yield from hanging[fact.id]
