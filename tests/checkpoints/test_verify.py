@@ -66,13 +66,19 @@ def test_an_edited_checkpoint_is_what_it_says(pair: tuple[Path, Path]) -> None:
     assert verify_folder(edited, parent).ok
 
 
-def test_slices_that_stayed_as_they_were_are_not_counted(tmp_path: Path) -> None:
+def test_slices_that_stay_as_they_were_are_not_listed(tmp_path: Path) -> None:
     parent = write_single(tmp_path / "parent")
     kept = load_file(parent / "model.safetensors")["down.1"][:, 3].numpy()
     patch = TensorPatch("down.1", 1, (3, 4), np.stack([kept, kept]))
     edited = write_patched(parent, tmp_path / "edited", [patch], manifest=manifest_for(parent))
     report = verify_folder(edited, parent)
     assert (report.problems, report.tensors, report.slices) == ((), 1, 1)
+    named = {"tensor": "down.1", "file": "model.safetensors", "axis": 1}
+    assert json.loads((edited / "knedit.json").read_text())["changed"] == [{**named, "indices": [4]}]
+    reseal(edited, changed=[{**named, "indices": [3, 4]}])
+    assert verify_folder(edited, parent).problems == (
+        "Tensor down.1 in model.safetensors is the parent's in slices that the edit names: 3",
+    )
 
 
 def test_one_flipped_bit_in_any_file_is_found(pair: tuple[Path, Path], tmp_path: Path) -> None:
