@@ -79,7 +79,7 @@ class _Listed:
     def cover(self, member: NDArray[Any], row: NDArray[Any], column: NDArray[Any]) -> NDArray[np.bool_]:
         """Tell which of these differing numbers lie in listed slices, and note those slices."""
         index, across = (column, row) if self.change.axis == 1 else (row, column)
-        inside = self.listed[index] & (member == (self.change.member or 0))
+        inside: NDArray[np.bool_] = self.listed[index] & (member == (self.change.member or 0))
         if self.change.span:
             inside &= (across >= self.change.span[0]) & (across < self.change.span[1])
         self.differing[index[inside]] = True

@@ -46,7 +46,7 @@ class Copied:
     written: int
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """Another file failed, so this one need not be finished."""
 
 
@@ -126,16 +126,18 @@ def _clone(source: int, target: int) -> bool:
 
 def _stream(copy: Copy, handle: int, stop: Event, *, clone: bool) -> Copied:
     """Read the source once; write all of it, or its new slices alone where the target is a `clone`."""
-    before, after, written = hashlib.sha256(), hashlib.sha256(), 0
+    after, before, written = hashlib.sha256(), None, 0
     buffer = memoryview(bytearray(BLOCK))
     with copy.source.open("rb", buffering=0) as stream:
         size = os.fstat(stream.fileno()).st_size
         for tile, slices in _tiled(size, copy.slices):
             if stop.is_set():
-                raise _Stopped
+                raise _StoppedError
             view = buffer[: tile.end - tile.begin]
             read_into(stream.fileno(), tile.begin, view)
-            if copy.slices and not copy.known:
+            if slices and not before and not copy.known:
+                before = after.copy()  # up to here the two are one
+            if before:
                 before.update(view)
             if slices:
                 slices.lay_over(tile, view)
@@ -144,11 +146,10 @@ def _stream(copy: Copy, handle: int, stop: Event, *, clone: bool) -> Copied:
                 write_all(handle, tile.begin, view)
                 written += len(view)
     target = after.hexdigest()
-    if not copy.slices:
-        if copy.known not in (None, target):
-            raise OSError(errno.EIO, "the file changed while it was copied", str(copy.source))
-        return Copied(target, target, written)
-    return Copied(copy.known or before.hexdigest(), target, written)
+    source = before.hexdigest() if before else (copy.known or target)
+    if source != target and not copy.slices:
+        raise OSError(errno.EIO, "the file changed while it was copied", str(copy.source))
+    return Copied(source, target, written)
 
 
 def _tiled(size: int, slices: Sequence[Slices]) -> Iterator[tuple[Tile, Slices | None]]:

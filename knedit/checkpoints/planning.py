@@ -68,6 +68,18 @@ def plan_bits(folder: Path, places: Mapping[str, TensorPlace], change: ChangedTe
     return SliceWrite(change, Slices(matrix, change.axis, np.asarray(change.indices, dtype=np.intp), bits))
 
 
+def read_change(folder: Path, places: Mapping[str, TensorPlace], change: ChangedTensor) -> SliceWrite:
+    """Return the slices that the change names as `folder` has them. Raises CheckpointError."""
+    place = places.get(change.tensor)
+    if place is None or place.file != change.file:
+        raise CheckpointError(f"There is no such tensor in {change.file}", f"{change.tensor} in {folder}")
+    matrix = find_matrix(folder, place, change.axis, change.indices, member=change.member, span=change.span)
+    path = reach(folder, place.file)
+    with reading(path):
+        bits = read_bits(path, matrix, change.axis, change.indices)
+    return SliceWrite(change, Slices(matrix, change.axis, np.asarray(change.indices, dtype=np.intp), bits))
+
+
 def differing_writes(folder: Path, writes: Sequence[SliceWrite]) -> list[SliceWrite]:
     """Return the writes in the order of files and bytes, less the slices that `folder` has already.
 

@@ -48,7 +48,8 @@ def _by_config(folder: Path) -> str | None:
 
 
 def _by_files(folder: Path) -> str | None:
-    return next((f"{name} lies beside it, as {by} leaves it" for name, by in FILES.items() if (folder / name).exists()), None)
+    present = (name for name in FILES if (folder / name).exists())
+    return next((f"{name} lies beside it, as {FILES[name]} leaves it" for name in present), None)
 
 
 def _by_names(tensors: Iterable[str]) -> str | None:

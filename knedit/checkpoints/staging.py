@@ -31,12 +31,12 @@ def staged(output: Path) -> Iterator[Path]:
             partial.mkdir()
             yield partial
             for root, _, _ in os.walk(partial):
-                _sync_folder(Path(root))
+                sync_folder(Path(root))
             partial.rename(output)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        _sync_folder(output.parent)
+        sync_folder(output.parent)
 
 
 def refuse_existing(output: Path) -> None:
@@ -72,7 +72,8 @@ def _lock(path: Path) -> int:
         os.close(handle)  # its last holder removed the file in between
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put the folder's entries on the disk. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 from knedit.cli.attribute import attribute, refine
 from knedit.cli.checkpoint import checkpoint
 from knedit.cli.db import db
+from knedit.cli.delta import delta
 from knedit.cli.demo import demo
 from knedit.cli.edit import edit
 from knedit.cli.evaluate import evaluate
@@ -39,7 +40,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
     logging.getLogger("knedit").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (db, checkpoint, facts, attribute, runs, refine, neurons, edit, evaluate, demo):
+for command in (db, checkpoint, facts, attribute, runs, refine, neurons, edit, evaluate, delta, demo):
     cli.add_command(command)
 
 

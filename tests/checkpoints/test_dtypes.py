@@ -83,7 +83,9 @@ def test_eight_bits_are_rounded_as_torch_rounds_them_and_what_is_too_large_is_re
     numbers = widen(np.arange(128, dtype=np.uint8), dtype)
     numbers = numbers[np.isfinite(numbers)]
     middles = (numbers[1:] + numbers[:-1]) / 2
-    values = np.concatenate([numbers, middles, np.nextafter(middles, np.float32(0)), np.nextafter(middles, numbers[1:])])
+    values = np.concatenate(
+        [numbers, middles, np.nextafter(middles, np.float32(0)), np.nextafter(middles, numbers[1:])]
+    )
     values = np.concatenate([values, -values])
     expected = torch.from_numpy(values).to(EIGHT_BITS[dtype]).view(torch.uint8).numpy()
     np.testing.assert_array_equal(narrow(values, dtype), expected)
