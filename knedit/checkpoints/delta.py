@@ -4,14 +4,13 @@ Knows nothing of how values came about. The header's metadata hold the manifest 
 that go back are a delta too, in a file of their own, since whoever has them has again what an erasure took out.
 """
 
-import fcntl
 import json
 import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from knedit.checkpoints.folder import reading
 from knedit.checkpoints.header import TensorPlace, read_whole_header
 from knedit.checkpoints.manifest import ChangedTensor, Manifest, parse_manifest
 from knedit.checkpoints.planning import SliceWrite
-from knedit.checkpoints.staging import refuse_existing, sync_folder
+from knedit.checkpoints.staging import locked, refuse_existing, sync_folder
 from knedit.checkpoints.strict_json import parse_json
 from knedit.errors import CheckpointError
 
@@ -51,19 +50,19 @@ def delta_of(kind: str, manifest: Manifest, writes: Sequence[SliceWrite]) -> Del
 
 def write_delta(path: Path, delta: Delta) -> None:
     """Write the delta as a new file that appears whole or not at all. Raises CheckpointError, also if there is one."""
-    refuse_existing(path)
     partial = path.with_name(f".{path.name}.knedit-partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _fill(handle, delta)
-            path.hardlink_to(partial)  # unlike a rename it never replaces a file
+        with locked(path.with_name(f".{path.name}.knedit-lock")):
+            refuse_existing(path)
+            partial.unlink(missing_ok=True)  # a killed writer's; never cut, it may have another name already
+            try:
+                with partial.open("xb") as stream:
+                    _fill(stream, delta)
+                path.hardlink_to(partial)  # unlike a rename it never replaces a file
+            finally:
+                partial.unlink(missing_ok=True)
             sync_folder(path.parent)
-        finally:
-            partial.unlink(missing_ok=True)
-            os.close(handle)
     except OSError as error:
         what = f"The delta cannot be written: {error.strerror or error}"
         raise CheckpointError(what, str(path), "Choose another folder if need be.") from error
@@ -112,7 +111,7 @@ def _bits(path: Path, place: TensorPlace, change: ChangedTensor) -> Bits:
         return np.memmap(path, dtype=bits_type(place.dtype), mode="r", offset=place.begin, shape=place.shape)
 
 
-def _fill(handle: int, delta: Delta) -> None:
+def _fill(stream: BinaryIO, delta: Delta) -> None:
     header: dict[str, Any] = {"__metadata__": {"format": "pt", "kind": delta.kind, KEY: delta.manifest.text()}}
     at = 0
     for change, bits, dtype in zip(delta.manifest.changed, delta.bits, delta.dtypes, strict=True):
@@ -120,10 +119,8 @@ def _fill(handle: int, delta: Delta) -> None:
         at += bits.nbytes
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    os.ftruncate(handle, 0)
-    with os.fdopen(os.dup(handle), "wb") as stream:
-        stream.write(struct.pack("<Q", len(text)) + text)
-        for bits in delta.bits:
-            stream.write(np.ascontiguousarray(bits).data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    stream.write(struct.pack("<Q", len(text)) + text)
+    for bits in delta.bits:
+        stream.write(np.ascontiguousarray(bits).data)
+    stream.flush()
+    os.fsync(stream.fileno())

@@ -35,20 +35,21 @@ class NamedDelta:
 
 @dataclass(eq=False, slots=True)
 class _Cut:
-    """What several deltas make of one tensor: each slice's newest bits, and the number of their delta."""
+    """What several deltas make of one tensor: each slice's newest bits, and the numbers of their deltas."""
 
     change: ChangedTensor
     dtype: str
-    rows: dict[int, tuple[Bits, int]] = field(default_factory=dict)
+    rows: dict[int, tuple[Bits, frozenset[int]]] = field(default_factory=dict)
 
     def put(self, change: ChangedTensor, bits: Bits, number: int, ancestors: frozenset[int]) -> dict[int, list[int]]:
         """Take in what delta `number` says of the tensor; return where it disagrees with others, by their numbers."""
         clashes: dict[int, list[int]] = {}
         for index, row in zip(change.indices, bits, strict=True):
-            known = self.rows.get(index)
-            if known and known[1] not in ancestors and not np.array_equal(known[0], row):
-                clashes.setdefault(known[1], []).append(index)
-            self.rows[index] = (row, number)
+            known, tellers = self.rows.get(index, (row, frozenset()))
+            same = np.array_equal(known, row)
+            for other in () if same else sorted(tellers - ancestors):
+                clashes.setdefault(other, []).append(index)
+            self.rows[index] = (row, tellers | {number} if same else frozenset({number}))
         return clashes
 
     def part(self) -> Part:

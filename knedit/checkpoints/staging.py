@@ -23,7 +23,7 @@ def staged(output: Path) -> Iterator[Path]:
     another process writes it, OSError when the folder cannot be made.
     """
     partial = output.with_name(f".{output.name}.knedit-partial")
-    with _locked(output.with_name(f".{output.name}.knedit-lock")):
+    with locked(output.with_name(f".{output.name}.knedit-lock")):
         refuse_existing(output)
         try:
             if partial.exists():
@@ -46,7 +46,8 @@ def refuse_existing(output: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`, and remove it afterwards. Raises CheckpointError when another process holds it."""
     handle = _lock(path)
     try:
         yield

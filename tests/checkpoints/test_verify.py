@@ -1,4 +1,6 @@
 import json
+import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.checkpoints.making import (
     write_single,
 )
 
+FLIPS = int(os.environ.get("KNEDIT_FLIPS", "50"))
 SHARD = "model-00002-of-00002.safetensors"
 
 
@@ -89,6 +92,20 @@ def test_one_flipped_bit_in_any_file_is_found(pair: tuple[Path, Path], tmp_path:
         flip(broken / name, -2)
         assert f"{name} is not the file that SHA256SUMS lists" in verify_folder(broken).problems
         shutil.rmtree(broken)
+
+
+def test_any_flipped_bit_is_found(pair: tuple[Path, Path]) -> None:
+    parent, edited = pair
+    chance, before = random.Random(0), listing(edited)
+    files = sorted(before)
+    for number in range(FLIPS):
+        name = files[number % len(files)] if number < len(files) else chance.choice(files)
+        content = bytearray(before[name])
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        (edited / name).write_bytes(content)
+        assert not verify_folder(edited).ok, name
+        (edited / name).write_bytes(before[name])
+    assert verify_folder(edited, parent).ok
 
 
 @pytest.mark.parametrize("name", ["knedit.json", "SHA256SUMS"])
