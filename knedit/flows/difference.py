@@ -17,7 +17,7 @@ from knedit.records import Refinement
 
 @dataclass(frozen=True, slots=True)
 class ChangedNeuron:
-    """A neuron whose value vector differs: by how much of its length (None where that was 0), and the facts that the catalog knows it holds."""
+    """A neuron whose value vector differs: by how much of its length (None where that was 0), and who holds it."""
 
     layer: int
     index: int
