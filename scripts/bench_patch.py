@@ -26,6 +26,7 @@ import struct
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from knedit.checkpoints.patch import TensorPatch, write_patched
 from knedit.checkpoints.shards import read_places
 from knedit.checkpoints.verify import verify_folder
 
-DEPTH, WIDTH, NUMBER = 4096, 14336, 2
+LARGE, SMALL, NUMBER = (4096, 14336), (64, 2048), 2  # shapes of a down projection, bytes of a number
 GIGABYTE = 10**9
 CONTESTANTS = ("cp", "cp, on the disk", "knedit", "knedit --link")
 
@@ -47,7 +48,8 @@ def make(folder: Path, size: int, shards: int) -> None:
     """Write a checkpoint of about `size` bytes in `shards` files of equal size."""
     folder.mkdir()
     block = np.random.default_rng(0).integers(0, 2**16, 1 << 22, dtype="<u2") & 0xBFFF  # no infinities, no NaN
-    matrix, weight_map = DEPTH * WIDTH * NUMBER, {}
+    depth, width = LARGE if size // shards >= LARGE[0] * LARGE[1] * NUMBER else SMALL
+    matrix, weight_map = depth * width * NUMBER, {}
     for shard in range(shards):
         file = "model.safetensors" if shards == 1 else f"model-{shard + 1:05}-of-{shards:05}.safetensors"
         count = size // shards // matrix
@@ -55,7 +57,7 @@ def make(folder: Path, size: int, shards: int) -> None:
         sizes[f"layers.{shard}.other"] = (size // shards - count * matrix) // NUMBER * NUMBER
         header, at = {}, 0
         for name, length in sizes.items():
-            shape = [DEPTH, WIDTH] if length == matrix else [length // NUMBER]
+            shape = [depth, width] if length == matrix else [length // NUMBER]
             header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + length]}
             at += length
             weight_map[name] = file
@@ -71,11 +73,12 @@ def make(folder: Path, size: int, shards: int) -> None:
 
 def patches(folder: Path, columns: int) -> list[TensorPatch]:
     """Return zeros for 10 columns of one down projection, or for more, spread evenly over all."""
-    names = [name for name in read_places(folder) if name.endswith("down.weight")]
+    places = read_places(folder)
+    names = [name for name in places if name.endswith("down.weight")]
     chosen = names[:1] if columns <= 10 else names
     counts = [columns // len(chosen) + (number < columns % len(chosen)) for number in range(len(chosen))]
     return [
-        TensorPatch(name, 1, tuple(range(0, count * 7, 7)), np.zeros((count, DEPTH), dtype=np.float32))
+        TensorPatch(name, 1, tuple(range(0, count * 2, 2)), np.zeros((count, places[name].shape[0]), dtype=np.float32))
         for name, count in zip(chosen, counts, strict=True)
     ]
 
@@ -89,8 +92,10 @@ def write(parent: Path, output: Path, columns: int, *, link: bool, known: dict[s
     write_patched(parent, output, edit, manifest=manifest, link=link, known=known)
     seconds = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    told = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    sys.stdout.write(json.dumps({"seconds": seconds, "memory": memory, "bytes": int(told["wchar"])}))
+    (written,) = (
+        int(line[7:]) for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("wchar: ")
+    )
+    sys.stdout.write(json.dumps({"seconds": seconds, "memory": memory, "bytes": written}))
 
 
 def run(name: str, parent: Path, output: Path, columns: int, known: Path, *, fresh: bool) -> dict[str, Any]:
@@ -161,20 +166,18 @@ def main(
 ) -> None:
     """Measure how an edited checkpoint is written, beside cp."""
     if writer:
-        parent, output, count, hashes = writer
-        known = {} if fresh else json.loads(Path(hashes).read_text())
-        write(Path(parent), Path(output), int(count), link=link, known=known)
+        known = {} if fresh else json.loads(Path(writer[3]).read_text())
+        write(Path(writer[0]), Path(writer[1]), int(writer[2]), link=link, known=known)
         return
     work = folder / f"bench-patch-{os.getpid()}"
     work.mkdir()
     found = []
     try:
         for size in sizes:
-            for number in shards:
-                for count in columns:
-                    one = compare(work, size=size, shards=number, columns=count, repeats=repeats, fresh=fresh)
-                    found.append(one)
-                    show(one)
+            for number, count in product(shards, columns):
+                one = compare(work, size=size, shards=number, columns=count, repeats=repeats, fresh=fresh)
+                found.append(one)
+                show(one)
     finally:
         shutil.rmtree(work)
     if json_file:

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -18,7 +18,9 @@ from threading import Event
 from knedit.checkpoints.slices import Slices, Tile, read_into, tiles, write_all
 
 FICLONE = 0x40049409
-BLOCK = 2 << 20  # bytes of a file that each worker holds
+BLOCK = 2 << 20  # bytes of a file that are handed on together
+BUFFERS = 3
+FLUSH = 32 << 20  # bytes after which the disk is asked to begin
 WORKERS = 2
 UNSHARED = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOTTY, errno.EINVAL, errno.EACCES)
 
@@ -126,30 +128,51 @@ def _clone(source: int, target: int) -> bool:
 
 def _stream(copy: Copy, handle: int, stop: Event, *, clone: bool) -> Copied:
     """Read the source once; write all of it, or its new slices alone where the target is a `clone`."""
-    after, before, written = hashlib.sha256(), None, 0
-    buffer = memoryview(bytearray(BLOCK))
-    with copy.source.open("rb", buffering=0) as stream:
+    digests, written = _Digests(copy.known), 0
+    buffers = [memoryview(bytearray(BLOCK)) for _ in range(BUFFERS)]
+    hashed: list[Future[None]] = []
+    with copy.source.open("rb", buffering=0) as stream, ThreadPoolExecutor(1) as hasher:
         size = os.fstat(stream.fileno()).st_size
-        for tile, slices in _tiled(size, copy.slices):
+        for number, (tile, slices) in enumerate(_tiled(size, copy.slices)):
             if stop.is_set():
                 raise _StoppedError
-            view = buffer[: tile.end - tile.begin]
+            if number >= BUFFERS:
+                hashed[number - BUFFERS].result()  # then its buffer is free
+            view = buffers[number % BUFFERS][: tile.end - tile.begin]
             read_into(stream.fileno(), tile.begin, view)
-            if slices and not before and not copy.known:
-                before = after.copy()  # up to here the two are one
-            if before:
-                before.update(view)
+            original = bytes(view) if slices and not copy.known else None
             if slices:
                 slices.lay_over(tile, view)
-            after.update(view)
+            hashed.append(hasher.submit(digests.take, view, original))
             if handle >= 0 and not (clone and slices is None):
                 write_all(handle, tile.begin, view)
                 written += len(view)
-    target = after.hexdigest()
-    source = before.hexdigest() if before else (copy.known or target)
+                if written // FLUSH > (written - len(view)) // FLUSH:
+                    os.posix_fadvise(handle, 0, tile.end, os.POSIX_FADV_DONTNEED)  # the disk may begin with them
+    source, target = digests.tell()
     if source != target and not copy.slices:
         raise OSError(errno.EIO, "the file changed while it was copied", str(copy.source))
     return Copied(source, target, written)
+
+
+class _Digests:
+    """The sha256 of a file as it was and as it becomes; up to the first change the two are one."""
+
+    def __init__(self, known: str | None) -> None:
+        self._known = known
+        self._after = hashlib.sha256()
+        self._before = self._after
+
+    def take(self, view: memoryview, original: bytes | None) -> None:
+        """Take in the next bytes as they become, and as they were if they change and that is not known."""
+        if original is not None and self._before is self._after:
+            self._before = self._after.copy()
+        if self._before is not self._after:
+            self._before.update(view if original is None else original)
+        self._after.update(view)
+
+    def tell(self) -> tuple[str, str]:
+        return self._known or self._before.hexdigest(), self._after.hexdigest()
 
 
 def _tiled(size: int, slices: Sequence[Slices]) -> Iterator[tuple[Tile, Slices | None]]:

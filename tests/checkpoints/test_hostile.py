@@ -53,6 +53,16 @@ def sparse(folder: Path, header: int, size: int) -> None:
         stream.truncate(size)
 
 
+def put_link(path: Path, target: str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+def put_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 ELSEWHERE = "is no shard of this folder"
 ONE_FILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a header longer than the file": (
@@ -93,15 +103,15 @@ ONE_FILE: dict[str, tuple[Callable[[Path], object], str]] = {
         "the key '0' appears twice",
     ),
     "a symlink out of the folder": (
-        lambda folder: (folder / "config.json").unlink() or (folder / "config.json").symlink_to("/etc/hostname"),
+        lambda folder: put_link(folder / "config.json", "/etc/hostname"),
         "leads out of the checkpoint's folder",
     ),
     "a symlink to itself": (
-        lambda folder: (folder / "tokenizer.json").unlink() or (folder / "tokenizer.json").symlink_to("tokenizer.json"),
+        lambda folder: put_link(folder / "tokenizer.json", "tokenizer.json"),
         "cannot be reached|is missing",
     ),
     "a pipe": (
-        lambda folder: (folder / "tokenizer.json").unlink() or os.mkfifo(folder / "tokenizer.json"),
+        lambda folder: put_pipe(folder / "tokenizer.json"),
         "not a regular file",
     ),
 }

@@ -7,6 +7,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -385,7 +386,7 @@ def test_a_disk_that_is_full_at_any_point_keeps_nothing_and_the_next_run_succeed
     disk = small_disk("size=64m")
     edit = patch_of({3: torch.ones(256)})
     with monkeypatch.context() as while_another_program_writes:
-        while_another_program_writes.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9e9, 0, 9e9))
+        while_another_program_writes.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
         for point in range(DISK_POINTS):
             room = 16384 + size * point // DISK_POINTS
             subprocess.run(["mount", "-o", f"remount,size={room}", str(disk)], check=True)
