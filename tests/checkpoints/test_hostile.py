@@ -150,6 +150,7 @@ def mutate(chance: random.Random, content: bytes, length: int) -> bytes:
     """Return `content` with some bytes of its first `length` changed, left out, doubled or made of its own words."""
     made = bytearray(content)
     for _ in range(chance.choice((1, 1, 2, 5))):
+        made = made or bytearray(b"\0")
         at = chance.randrange(min(length, len(made)))
         match chance.randrange(6):
             case 0:
@@ -166,7 +167,7 @@ def mutate(chance: random.Random, content: bytes, length: int) -> bytes:
                     "<Q", chance.choice((0, 1, length - 9, length, 2**31, 2**63, chance.randrange(999)))
                 )
             case _:
-                made = made[: chance.randrange(len(made))] or bytearray(b"\0")
+                made = made[: chance.randrange(len(made))]
     return bytes(made)
 
 
