@@ -1,5 +1,6 @@
-"""knedit checkpoint: register models' files, or names alone, list them, verify them."""
+"""knedit checkpoint: register models' files, or names alone, list, verify and compare them, take an edit back."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from knedit.records import show_id
 
 @click.group()
 def checkpoint() -> None:
-    """Register models' files, or names alone, list them, verify them."""
+    """Register models' files, or names alone, list, verify and compare them, take an edit back."""
 
 
 @checkpoint.command()
@@ -104,7 +105,7 @@ def _described(one: Any) -> list[tuple[str, Any]]:
 @limit_option
 @with_catalog
 @json_option
-def diff(catalog: Any, *, before: str, after: str, limit: int, as_json: bool) -> None:
+def compare(catalog: Any, *, before: str, after: str, limit: int, as_json: bool) -> None:
     """Compare two checkpoints: the files that differ by sha256, and what their newest refinements found."""
     from knedit.cli.neurons import show_refinements
 
@@ -126,13 +127,14 @@ def diff(catalog: Any, *, before: str, after: str, limit: int, as_json: bool) ->
 @checkpoint.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--parent", type=click.Path(path_type=Path), help="The parent's folder; else the catalog is asked.")
+@click.option("--load/--no-load", default=True, help="Also load the model.")
 @with_catalog
 @json_option
-def verify(catalog: Any, *, folder: Path, parent: Path | None, as_json: bool) -> None:
-    """Check hashes, and that a patched folder differs from its parent in the listed columns only; else exit with 2."""
+def verify(catalog: Any, *, folder: Path, parent: Path | None, load: bool, as_json: bool) -> None:
+    """Check hashes, that just the listed columns differ from the parent's, and that it loads; else exit with 2."""
     from knedit.flows.checkpoint import verify_checkpoint
 
-    report = verify_checkpoint(catalog, folder, parent=parent)
+    report = verify_checkpoint(catalog, folder, parent=parent, load=load)
     if as_json:
         show_json(
             {
@@ -148,3 +150,66 @@ def verify(catalog: Any, *, folder: Path, parent: Path | None, as_json: bool) ->
         raise KneditError("the folder does not verify: " + "; ".join(report.problems), str(folder), "Do not use it.")
     if not as_json:
         click.echo(f"Verified: {report.files} files, {report.slices} changed value vectors in {report.tensors} tensors")
+
+
+@checkpoint.command()
+@click.argument("reference", metavar="CHILD")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The new folder; it must not exist.")
+@click.option("--delta", type=click.Path(path_type=Path), help="The file of old values; else the parent is asked.")
+@with_catalog
+@json_option
+def revert(catalog: Any, *, reference: str, output: Path, delta: Path | None, as_json: bool) -> None:
+    """Write an edited checkpoint, a folder or a name, as it was before its edit: to the bit, by the parent's sha256."""
+    from knedit.flows.delta import revert_checkpoint
+
+    revert_checkpoint(catalog, reference, output, delta=delta)
+    if as_json:
+        show_json({"folder": str(output)})
+    else:
+        click.echo(f"Written, with the parent's sha256: {output}")
+
+
+@checkpoint.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--limit", type=click.IntRange(min=1), default=40, show_default=True, help="Rows of the table.")
+@with_catalog
+@json_option
+def diff(catalog: Any, *, first: str, second: str, limit: int, as_json: bool) -> None:
+    """Tell what two checkpoints, folders or names, differ in: neurons, how much, which facts hold them; other files."""
+    from knedit.flows.difference import compare_checkpoints
+
+    found = compare_checkpoints(catalog, first, second)
+    if as_json:
+        plain = found.difference
+        names = ("only_first", "only_second", "files", "tensors_only_first", "tensors_only_second", "reshaped")
+        told = {name: getattr(plain, name) for name in (*names, "converted")}
+        show_json({**told, "other_tensors": found.others, "neurons": found.neurons, "refinement": found.refinement})
+        return
+    for sentence in _differences(found):
+        click.echo(sentence)
+    ranked = sorted(found.neurons, key=_largest_first)
+    if ranked:
+        rows = [[one.layer, one.index, one.relative, ", ".join(one.facts[:3])] for one in ranked[:limit]]
+        show_rows(["layer", "index", "relative change", "facts"], rows, as_json=False)
+
+
+def _largest_first(one: Any) -> tuple[float, int, int]:
+    return -math.inf if one.relative is None else -one.relative, one.layer, one.index
+
+
+def _differences(found: Any) -> list[str]:
+    plain = found.difference
+    groups = {
+        "Files only in A": plain.only_first,
+        "Files only in B": plain.only_second,
+        "Files that differ": plain.files,
+        "Tensors only in A": plain.tensors_only_first,
+        "Tensors only in B": plain.tensors_only_second,
+        "Tensors of another shape or kind": plain.reshaped,
+        "Other tensors that differ": list(found.others),
+    }
+    layers = len({one.layer for one in found.neurons})
+    told = [f"{what}: {', '.join(names)}" for what, names in groups.items() if names]
+    converted = [f"Tensors stored in another precision: {plain.converted}"] if plain.converted else []
+    return [*told, *converted, f"Value vectors that differ: {len(found.neurons)}, in {layers} layers"]

@@ -145,9 +145,12 @@ def try_(catalog: Any, *, reference: str, dtype: str, as_json: bool) -> None:
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The new folder; it must not exist.")
 @click.option("--name", help="What the new checkpoint is called; else the folder's name.")
 @click.option("--evaluate/--no-evaluate", default=True, help="Re-score parent and child from their files.")
+@click.option("--link", is_flag=True, help="Hard links for shards that stay as they are, where that is possible.")
 @with_catalog
 @json_option
-def apply_(catalog: Any, *, reference: str, output: Path, name: str | None, evaluate: bool, as_json: bool) -> None:
+def apply_(
+    catalog: Any, *, reference: str, output: Path, name: str | None, evaluate: bool, link: bool, as_json: bool
+) -> None:
     """Write the edit to a new folder of patched safetensors, verify it and register it as the checkpoint's child."""
     from knedit.flows.checkpoint import load_checkpoint
     from knedit.flows.edit import apply_edit, read_edit
@@ -155,7 +158,7 @@ def apply_(catalog: Any, *, reference: str, output: Path, name: str | None, eval
 
     planned = read_edit(catalog, catalog.find_edit(reference))
     model = load_checkpoint(planned.checkpoint)
-    child = apply_edit(catalog, planned, model, output, name=name)
+    child = apply_edit(catalog, planned, model, output, name=name, link=link)
     click.echo(f"Written and verified: {output} ({child.name}, {show_id(child.id)})", err=as_json)
     if evaluate:
         written = read_edit(catalog, catalog.find_edit(show_id(planned.edit.id)))

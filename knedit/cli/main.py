@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 from knedit.cli.attribute import attribute, refine
 from knedit.cli.checkpoint import checkpoint
 from knedit.cli.db import db
+from knedit.cli.delta import delta
 from knedit.cli.demo import demo
 from knedit.cli.edit import edit
 from knedit.cli.evaluate import evaluate
@@ -45,7 +46,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
 
 for command in (
     *(db, checkpoint, facts, prompts, selections, search, attribute, runs, refine, neurons),
-    *(edit, evaluate, export, demo),
+    *(edit, evaluate, export, delta, demo),
 ):
     cli.add_command(command)
 

@@ -119,7 +119,7 @@ def test_what_differs_between_refinements_runs_and_checkpoints() -> None:
     assert (found["only_before"], len(found["changes"])) == (3, 1)
     run = show_id(RUN.id)
     assert told("runs", "diff", run, run)["difference"]["both"] == 2
-    files = told("checkpoint", "diff", "tiny", "another")
+    files = told("checkpoint", "compare", "tiny", "another")
     assert (files["changed"], files["refinements"]) == (["model.safetensors"], None)
     (least,) = told("runs", "consistency", run)
     assert (least["subject"], least["prompts"], least["mean_Jaccard"], least["low"]) == ("France", 2, 0.0, True)
@@ -151,8 +151,8 @@ RUN_ID, EDIT_ID = show_id(RUN.id), show_id(EDIT.id)
         (f"neurons diff {EARLIER} {LATER}", "mean Jaccard"),
         (f"runs diff {RUN_ID} {RUN_ID}", "of another status"),
         (f"runs consistency {RUN_ID}", "yes"),
-        ("checkpoint diff tiny another", "not both were refined"),
-        ("checkpoint diff tiny tiny", "Their newest refinements"),
+        ("checkpoint compare tiny another", "not both were refined"),
+        ("checkpoint compare tiny tiny", "Their newest refinements"),
         (f"edit impact {EDIT_ID}", "1 protected and 1 other facts"),
         ("search japan", "Among prompts"),
     ],
@@ -181,7 +181,7 @@ def test_every_question_is_a_table_too(command: str, word: str) -> None:
         ("runs diff ffff ffff", 'no run "ffff"'),
         (f"runs consistency {RUN_ID} --fact capital/France --relation capital", "not both"),
         (f"runs consistency {RUN_ID} --threshold 0", "--threshold"),
-        ("checkpoint diff tiny nothing", 'no checkpoint "nothing"'),
+        ("checkpoint compare tiny nothing", 'no checkpoint "nothing"'),
         ("edit impact ffff", 'no edit "ffff"'),
         ("search", "WORDS"),
         ("search *", "no word to search for"),
