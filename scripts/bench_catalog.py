@@ -2,7 +2,8 @@
 """How fast a catalog takes in a million facts with ten million neurons, and how fast it answers, on either database.
 
 The records are made up, and come through the catalog's own verbs. Rows a second are told twice: with the time that
-making the records takes by itself, and without it. Memory is the peak of this process; a Postgres server's is not in it.
+making the records takes by itself, and without it. Memory is the peak of this process, without a
+server's.
 
 The catalog must be empty, or hold what an earlier run of the same size put in; then only the questions are asked. What
 was put in is left there.
@@ -60,7 +61,7 @@ def load(catalog: Catalog, world: World) -> Section:
     if catalog.relations():
         raise CatalogError("The catalog holds something else", catalog.address, "Name an empty database.")
     parts = [
-        _timed("facts", world.facts, lambda: world.told(), catalog.import_facts),
+        _timed("facts", world.facts, world.told, catalog.import_facts),
     ]
     ids = world.fact_ids()
     catalog.add_checkpoint(world.checkpoint)
@@ -110,7 +111,9 @@ def questions(catalog: Catalog, world: World, points: int) -> Section:
     asking = Asking(catalog, world, world.fact_ids().tolist(), random.Random(1))
     timings = [ask(question, asking, points) for question in QUESTIONS]
     lines = [(one.question.name, f"{one.asked}", f"{1000 * one.p50:.2f}", f"{1000 * one.p95:.2f}") for one in timings]
-    targets = [Target(f"{one.question.name}, seconds", one.p95, one.question.seconds, at_least=False) for one in timings]
+    targets = [
+        Target(f"{one.question.name}, seconds", one.p95, one.question.seconds, at_least=False) for one in timings
+    ]
     notes = ["", "Plans:", *[line for one in timings for line in _plan(one)], ""]
     figures = {"timings": [one.as_json() for one in timings]}
     return Section("Questions", figures, [("", "times", "p50 ms", "p95 ms"), *lines], notes, targets)

@@ -40,6 +40,16 @@ class Transactions:
             yield connection
 
     @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        """Read the catalog as it is at one moment; what goes wrong inside the block may be another catalog's fault."""
+        with explained(self._url):
+            connection = self._engine.connect()
+        with connection:
+            if connection.dialect.name != "sqlite":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """Hold the catalog's one writing transaction; commit at the end of the block, or nothing where it raises."""
         writer = self._engine.execution_options(writing=True)

@@ -6,17 +6,19 @@ One verb a method, one transaction a verb, frozen records in and out. Knows noth
 from types import TracebackType
 from typing import Self
 
+from knedit.catalog.checking import CheckVerbs
 from knedit.catalog.checkpoints import CheckpointVerbs
 from knedit.catalog.connecting import explained, open_engine, read_address, show_address
 from knedit.catalog.edits import EditVerbs
 from knedit.catalog.facts import FactVerbs
+from knedit.catalog.merging import MergeVerbs
 from knedit.catalog.refinements import RefinementVerbs
 from knedit.catalog.revisions import prepare
 from knedit.catalog.runs import RunVerbs
 from knedit.settings import database_url
 
 
-class Catalog(FactVerbs, CheckpointVerbs, RunVerbs, RefinementVerbs, EditVerbs):
+class Catalog(FactVerbs, CheckpointVerbs, RunVerbs, RefinementVerbs, EditVerbs, MergeVerbs, CheckVerbs):
     """Open the catalog at `url`, else the one that the settings name; create it where its database is empty.
 
     Raise CatalogError where the database cannot be reached, is of another revision, or holds something else.

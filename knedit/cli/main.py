@@ -11,6 +11,7 @@ import click
 from rich.logging import RichHandler
 
 from knedit.cli.attribute import attribute, refine
+from knedit.cli.catalog import catalog
 from knedit.cli.checkpoint import checkpoint
 from knedit.cli.db import db
 from knedit.cli.demo import demo
@@ -39,7 +40,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
     logging.getLogger("knedit").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (db, checkpoint, facts, attribute, runs, refine, neurons, edit, evaluate, demo):
+for command in (db, catalog, checkpoint, facts, attribute, runs, refine, neurons, edit, evaluate, demo):
     cli.add_command(command)
 
 

@@ -65,7 +65,9 @@ QUESTIONS = (
     Question("facts of a neuron", lambda a: a.catalog.users_of(a.refinement, *a.place()), 0.1),
     Question("fact by subject", lambda a: a.catalog.find_fact(a.subject()), 0.1),
     Question("hubs", lambda a: a.catalog.hubs(a.refinement), 10, point=False),
-    Question("neurons of a relation", lambda a: a.catalog.relation_neurons(a.refinement, a.relation()), 10, point=False),
+    Question(
+        "neurons of a relation", lambda a: a.catalog.relation_neurons(a.refinement, a.relation()), 10, point=False
+    ),
 )
 
 
