@@ -4,7 +4,7 @@ Builds statements and runs none. What hubs and overlaps read are these tables: t
 writes the neurons, and `knedit catalog check` holds them against the rows.
 """
 
-from sqlalchemy import Executable, Insert, Select, delete, func, insert, select
+from sqlalchemy import Executable, Insert, Select, and_, delete, func, insert, select
 
 from knedit.catalog.schema import facts, knowledge_neurons, neuron_counts, refined_facts, refined_relations
 
@@ -19,10 +19,15 @@ def count_again(refinement_id: int) -> list[Executable]:
 def neurons_counted(refinement_id: int) -> Select[int, int, int, int, str, int, float]:
     """Select the fields of NeuronCount from the neurons themselves."""
     own = knowledge_neurons.c
-    place = (own.refinement_id, own.layer, own["index"], facts.c.relation_id, own.role)
-    joined = knowledge_neurons.join(facts, facts.c.id == own.fact_id)
-    counted = select(*place, func.count(), func.sum(own.score)).select_from(joined)
-    return counted.where(own.refinement_id == refinement_id).group_by(*place)
+    told = select(refined_facts.c.refinement_id, refined_facts.c.fact_id, facts.c.relation_id)
+    of_facts = told.join_from(refined_facts, facts, facts.c.id == refined_facts.c.fact_id)
+    # From fact to fact, as the neurons lie; going from place to place, each row would be looked for by itself.
+    in_order = of_facts.where(refined_facts.c.refinement_id == refinement_id).order_by(refined_facts.c.fact_id)
+    of = in_order.cte("of_facts").prefix_with("MATERIALIZED")
+    place = (own.refinement_id, own.layer, own["index"], of.c.relation_id, own.role)
+    same = and_(own.refinement_id == of.c.refinement_id, own.fact_id == of.c.fact_id)
+    joined = of.join(knowledge_neurons, same)
+    return select(*place, func.count(), func.sum(own.score)).select_from(joined).group_by(*place)
 
 
 def relations_counted(refinement_id: int) -> Select[int, int, int, int]:

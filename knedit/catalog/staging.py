@@ -10,11 +10,12 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Dialect, Index, MetaData, Table, func, literal_column, select
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex, DropTable
 
 from knedit.catalog.rows import Transactions, batches, insert, row_values
 
 STAGED = 10_000  # rows that are held before they are sent
+MANY = 50_000  # rows of which the database's plans should know
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -61,7 +62,30 @@ class Staging:
         chosen = insert(self.connection, table).from_select(list(table.c.keys()), rows, include_defaults=False)
         statement = chosen.on_conflict_do_nothing(index_elements=list(table.primary_key))
         counted = statement.execution_options(preserve_rowcount=True)
-        return self.connection.execute(counted).rowcount
+        with self._indexed_later(table):
+            return self.connection.execute(counted).rowcount
+
+    @contextmanager
+    def _indexed_later(self, table: Table) -> Iterator[None]:
+        """Take SQLite's indexes away while more rows come than there are: building them anew is faster than adding.
+
+        PostgreSQL would keep readers waiting meanwhile; it only counts its many new rows afterwards, for its plans.
+        """
+        staged = self.staged(table)
+        if staged < MANY:
+            yield
+        elif self.connection.dialect.name == "sqlite":
+            there = select(literal_column("1")).select_from(table).limit(staged).subquery()
+            few = (self.connection.scalar(select(func.count()).select_from(there)) or 0) < staged
+            indexes = sorted(table.indexes, key=lambda index: str(index.name)) if few else []
+            for index in indexes:
+                self.connection.execute(DropIndex(index))
+            yield
+            for index in indexes:
+                self.connection.execute(CreateIndex(index))
+        else:
+            yield
+            self.connection.exec_driver_sql(f"ANALYZE {table.name}")
 
     def index(self, table: Table, *columns: str) -> None:
         """Let the table's twin be looked up by these columns, when it is filled."""
