@@ -72,8 +72,7 @@ class CheckVerbs(Transactions):
         """Count neurons again where the kept counts are wrong, and build the search index anew."""
         with self._writing() as connection:
             for refinement_id in _wrongly_counted(connection):
-                for statement in counting.count_again(refinement_id):
-                    connection.execute(statement)
+                counting.count_again(connection, refinement_id)
             if connection.dialect.name == "sqlite":
                 for search in SEARCHES:
                     connection.exec_driver_sql(f"INSERT INTO {search} ({search}) VALUES ('rebuild')")  # noqa: S608

@@ -1,19 +1,22 @@
 """The counts that the catalog keeps beside a refinement's neurons, and how they are counted again.
 
-Builds statements and runs none. What hubs and overlaps read are these tables: they are written in the transaction that
+What hubs and overlaps read are these tables: they are written in the transaction that
 writes the neurons, and `knedit catalog check` holds them against the rows.
 """
 
-from sqlalchemy import Executable, Insert, Select, and_, delete, func, insert, select
+from sqlalchemy import Connection, Insert, Select, and_, delete, func, insert, select
 
+from knedit.catalog.bulk import bare
 from knedit.catalog.schema import facts, knowledge_neurons, neuron_counts, refined_facts, refined_relations
 
 
-def count_again(refinement_id: int) -> list[Executable]:
-    """Return the statements that replace a refinement's counts by what its rows say."""
-    tables = (neuron_counts, refined_relations)
-    gone: list[Executable] = [delete(table).where(table.c.refinement_id == refinement_id) for table in tables]
-    return [*gone, _into(neurons_counted(refinement_id)), _into_relations(relations_counted(refinement_id))]
+def count_again(connection: Connection, refinement_id: int, neurons: int = 0) -> None:
+    """Replace a refinement's counts by what its rows say; `neurons` is about how many these are, where one knows."""
+    for table in (neuron_counts, refined_relations):
+        connection.execute(delete(table).where(table.c.refinement_id == refinement_id))
+    with bare(connection, neuron_counts, neurons):
+        connection.execute(_into(neurons_counted(refinement_id)))
+    connection.execute(_into_relations(relations_counted(refinement_id)))
 
 
 def neurons_counted(refinement_id: int) -> Select[int, int, int, int, str, int, float]:

@@ -181,8 +181,7 @@ class _Merger:
 
     def count_again(self) -> None:
         for refinement_id in self._new_refinements:
-            for statement in counting.count_again(refinement_id):
-                self._connection.execute(statement)
+            counting.count_again(self._connection, refinement_id)
 
     def _compare(self, table: Table) -> None:
         """Settle, or tell, each field that differs in rows of one key."""

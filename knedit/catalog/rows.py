@@ -110,7 +110,7 @@ def _is_plain(column: Column[Any], values: Sequence[Any]) -> bool:
     if not values:
         return True
     if isinstance(column.type, Integer):
-        return found == {int} and -(2**63) <= min(values) and max(values) < 2**63
+        return found == {int} and min(values) >= -(2**63) and max(values) < 2**63
     if isinstance(column.type, Double):
         return found == {float} and all(map(math.isfinite, values))
     if isinstance(column.type, Text):

@@ -10,12 +10,13 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Dialect, Index, MetaData, Table, func, literal_column, select
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex, DropTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
+from knedit.catalog.bulk import bare
 from knedit.catalog.rows import Transactions, batches, insert, row_values
 
 STAGED = 10_000  # rows that are held before they are sent
-MANY = 50_000  # rows of which the database's plans should know
+MEMORY = "128MB"  # that PostgreSQL may sort and count in, in the one writing transaction
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -62,30 +63,8 @@ class Staging:
         chosen = insert(self.connection, table).from_select(list(table.c.keys()), rows, include_defaults=False)
         statement = chosen.on_conflict_do_nothing(index_elements=list(table.primary_key))
         counted = statement.execution_options(preserve_rowcount=True)
-        with self._indexed_later(table):
+        with bare(self.connection, table, self.staged(table)):
             return self.connection.execute(counted).rowcount
-
-    @contextmanager
-    def _indexed_later(self, table: Table) -> Iterator[None]:
-        """Take SQLite's indexes away while more rows come than there are: building them anew is faster than adding.
-
-        PostgreSQL would keep readers waiting meanwhile; it only counts its many new rows afterwards, for its plans.
-        """
-        staged = self.staged(table)
-        if staged < MANY:
-            yield
-        elif self.connection.dialect.name == "sqlite":
-            there = select(literal_column("1")).select_from(table).limit(staged).subquery()
-            few = (self.connection.scalar(select(func.count()).select_from(there)) or 0) < staged
-            indexes = sorted(table.indexes, key=lambda index: str(index.name)) if few else []
-            for index in indexes:
-                self.connection.execute(DropIndex(index))
-            yield
-            for index in indexes:
-                self.connection.execute(CreateIndex(index))
-        else:
-            yield
-            self.connection.exec_driver_sql(f"ANALYZE {table.name}")
 
     def index(self, table: Table, *columns: str) -> None:
         """Let the table's twin be looked up by these columns, when it is filled."""
@@ -141,6 +120,8 @@ class Turns:
         """Hold the catalog's one writing transaction; commit at the end of the block, or nothing where it raises."""
         assert self._staging is not None
         with self._connection.execution_options(writing=True).begin():
+            if self._connection.dialect.name != "sqlite":
+                self._connection.exec_driver_sql(f"SET LOCAL work_mem = '{MEMORY}'")
             yield self._staging
 
     def end(self) -> None:
