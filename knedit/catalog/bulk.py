@@ -87,4 +87,4 @@ def _own(connection: Connection, names: Sequence[str]) -> bool:
         "SELECT count(*) FROM pg_class WHERE oid = ANY(CAST(:names AS regclass[]))"
         " AND pg_has_role(current_user, relowner, 'USAGE')"
     )
-    return connection.scalar(owned, {"names": list(names)}) == len(names)
+    return bool(connection.scalar(owned, {"names": list(names)}) == len(names))

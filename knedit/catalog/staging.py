@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Dialect, Index, MetaData, Table, func, literal_column, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
 from knedit.catalog.bulk import bare
@@ -128,8 +128,12 @@ class Turns:
         """Drop the twins; where the connection is lost they are gone already."""
         if self._staging is None or self._connection.invalidated or self._connection.closed:
             return
-        with self._connection.execution_options(writing=False).begin():
-            self._staging.drop()
+        try:
+            with self._connection.execution_options(writing=False).begin():
+                self._staging.drop()
+        except DBAPIError:
+            if not self._connection.invalidated:  # else it was lost since, and the twins with it
+                raise
 
 
 def _twin(table: Table) -> Table:
