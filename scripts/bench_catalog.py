@@ -17,6 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ def main(*, database: str, facts: int, rows: int, points: int, json_file: Path |
     with Catalog(database) as catalog:
         found = {"circumstances": _circumstances(catalog, world)}
         click.echo("\n".join(f"{name}: {value}" for name, value in found["circumstances"].items()) + "\n")
-        for name, section in (("load", load(catalog, world)), ("questions", questions(catalog, world, points))):
+        parts = {"load": partial(load, catalog, world), "questions": partial(questions, catalog, world, points)}
+        for name, part in parts.items():
+            section = part()
             click.echo(section.told())
             found[name] = section.as_json()
             if json_file:  # after each section: a run takes long, and may be ended

@@ -145,8 +145,11 @@ def _undump(address: URL, file: Path) -> None:
 
 def _bare(address: URL) -> str:
     """Return the address for PostgreSQL's own programs, without what is secret."""
-    plain = address.set(drivername="postgresql", password=None)
-    return plain.difference_update_query(["password", "passfile"]).render_as_string(hide_password=False)
+    query = {name: value for name, value in address.query.items() if name not in ("password", "passfile")}
+    plain = URL.create(
+        "postgresql", address.username, host=address.host, port=address.port, database=address.database, query=query
+    )
+    return plain.render_as_string(hide_password=False)
 
 
 def _run(program: str, arguments: list[str], address: URL) -> str:

@@ -20,6 +20,7 @@ from knedit.catalog.store import Catalog
 from .synthetic import LAYERS, RELATIONS, WIDTH, World
 
 WHOLE = 3  # times that a question of the whole catalog is asked
+WHOLE_REFINEMENT = ("(refinement_id=?)", "(run_id=?)")  # a search by no more than this reads nearly everything
 LARGE = ("facts", "prompts", "refined_facts", "knowledge_neurons", "neuron_scores", "prompt_attributions")
 
 
@@ -129,7 +130,7 @@ def _sqlite_steps(connection: Connection, statement: str, values: Any) -> Iterat
     for *_, step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values):
         words = step.split()
         if words[0] in ("SCAN", "SEARCH"):
-            yield step, words[1], words[0] == "SCAN"
+            yield step, words[1], words[0] == "SCAN" or step.endswith(WHOLE_REFINEMENT)
 
 
 def _postgres_steps(connection: Connection, statement: str, values: Any) -> Iterator[tuple[str, str, bool]]:
