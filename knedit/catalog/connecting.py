@@ -21,13 +21,14 @@ WRITERS = 0x6B6E6564  # the advisory lock that a writer holds on PostgreSQL
 
 _KINDS = "Write a file's name, sqlite:///FILE or postgresql://USER@HOST/DATABASE."
 _SECRETS = ("password", "sslpassword", "passfile")
+_FULL = "Free some disk space{} and run the command again: nothing was half written."
 _CURES = (
     ("unable to open database file", "Check that its folder exists and that you may write there."),
     ("readonly database", "Check that you may write the file and its folder."),
     ("file is not a database", "Name another file: this one is not an SQLite database."),
     ("disk image is malformed", "The file is damaged: restore it from a copy."),
-    ("database or disk is full", "Free some disk space and run the command again: nothing was half written."),
-    ("no space left on device", "Free some disk space and run the command again: nothing was half written."),
+    ("database or disk is full", _FULL.format(", also for temporary files (SQLITE_TMPDIR names their folder),")),
+    ("no space left on device", _FULL.format("")),
     ("disk i/o error", "Check the disk and its free space, then run the command again."),
     ("is locked", "Another process is writing: wait until it is done and run the command again."),
     ("lock timeout", "Another process is writing: wait until it is done and run the command again."),

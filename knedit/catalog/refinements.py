@@ -37,8 +37,7 @@ class RefinementVerbs(StagingTransactions):
                     staging.connection.execute(delete(table).where(table.c.refinement_id == refinement.id))
                 staging.add(schema.refined_facts)
                 staging.add(schema.knowledge_neurons)
-                for statement in counting.count_again(refinement.id):
-                    staging.connection.execute(statement)
+                counting.count_again(staging.connection, refinement.id, staging.staged(schema.knowledge_neurons))
         return refinement
 
     def refinements(self, checkpoint_id: int | None = None) -> list[Refinement]:

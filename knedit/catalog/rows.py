@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
-from itertools import islice
+from itertools import islice, starmap
+from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Double, Engine, Integer, Table
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Double, Engine, Integer, Table, Text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 
@@ -37,6 +38,16 @@ class Transactions:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with explained(self._url), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        """Read the catalog as it is at one moment; what goes wrong inside the block may be another catalog's fault."""
+        with explained(self._url):
+            connection = self._engine.connect()
+        with connection:
+            if connection.dialect.name != "sqlite":
+                connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
     @contextmanager
@@ -84,7 +95,31 @@ def rows(table: Table, records: Sequence[object]) -> list[Row]:
 def row_values(table: Table, records: Sequence[object]) -> list[tuple[Any, ...]]:
     """Return the records as `rows` does, each as a tuple in the order of the table's columns."""
     fields = _fields(table)
+    columns = [list(map(attrgetter(name), records)) for name, _ in fields]
+    if all(starmap(_is_plain, zip(table.c, columns, strict=True))):
+        return list(zip(*columns, strict=True))
     return [tuple([check(getattr(record, name), record, name) for name, check in fields]) for record in records]
+
+
+def _is_plain(column: Column[Any], values: Sequence[Any]) -> bool:
+    """Return whether the checks would hand out all of these values as they are: they are asked of a column at once."""
+    found = set(map(type, values))
+    if column.nullable and type(None) in found:
+        found.remove(type(None))
+        values = [value for value in values if value is not None]
+    if not values:
+        return True
+    if isinstance(column.type, Integer):
+        return found == {int} and min(values) >= -(2**63) and max(values) < 2**63
+    if isinstance(column.type, Double):
+        return found == {float} and all(map(math.isfinite, values))
+    if isinstance(column.type, Text):
+        return found == {str} and all(map(_is_kept, set(values)))
+    return False
+
+
+def _is_kept(words: str) -> bool:
+    return words.isascii() and "\0" not in words
 
 
 Check = Callable[[Any, object, str], Any]

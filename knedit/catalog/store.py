@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from knedit.catalog.asking import NeuronQuestions
+from knedit.catalog.checking import CheckVerbs
 from knedit.catalog.checkpoints import CheckpointVerbs
 from knedit.catalog.comparing import ComparingVerbs
 from knedit.catalog.connecting import explained, open_engine, read_address, show_address
@@ -14,6 +15,7 @@ from knedit.catalog.descriptions import DescriptionVerbs
 from knedit.catalog.edits import EditVerbs
 from knedit.catalog.exports import ExportVerbs
 from knedit.catalog.facts import FactVerbs
+from knedit.catalog.merging import MergeVerbs
 from knedit.catalog.published import PublishedVerbs
 from knedit.catalog.refinements import RefinementVerbs
 from knedit.catalog.remarks import RemarkVerbs
@@ -38,6 +40,8 @@ class Catalog(
     SelectionVerbs,
     NeuronQuestions,
     ComparingVerbs,
+    MergeVerbs,
+    CheckVerbs,
 ):
     """Open the catalog at `url`, else the one that the settings name; create it where its database is empty.
 

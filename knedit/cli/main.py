@@ -11,6 +11,7 @@ import click
 from rich.logging import RichHandler
 
 from knedit.cli.attribute import attribute, refine
+from knedit.cli.catalog import catalog
 from knedit.cli.checkpoint import checkpoint
 from knedit.cli.db import db
 from knedit.cli.delta import delta
@@ -45,7 +46,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
 
 
 for command in (
-    *(db, checkpoint, facts, prompts, selections, search, attribute, runs, refine, neurons),
+    *(db, catalog, checkpoint, facts, prompts, selections, search, attribute, runs, refine, neurons),
     *(edit, evaluate, export, delta, demo),
 ):
     cli.add_command(command)
