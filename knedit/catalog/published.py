@@ -130,7 +130,7 @@ class PublishedVerbs(StagingTransactions):
                         _give_roles(connection, steps, own, rule)
                     _all(connection, [steps.add_facts(), steps.add_neurons()] if added else [])
                     for own in added:
-                        _all(connection, counting.count_again(own))
+                        counting.count_again(connection, own)
         return [_count(runs[own], seen[own], added.get(own), refinement_id=own) for own in frames]
 
     def import_scores(
