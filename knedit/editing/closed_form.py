@@ -33,6 +33,7 @@ class Selector:
 def selector(noise: Noise, keys: Tensor, columns: Sequence[int], *, tolerance: float = 0.0) -> Selector:
     """Return S = (K M⁻¹ Kᵀ + α G)⁻¹ K M⁻¹ on the columns, for keys K [u, F]; α is the tolerance, G its diagonal.
 
+    With a tolerance each fact is scaled to be given its own change in full; what it is given of others' is not 0 then.
     Raises EditError where that has no solution: more facts than columns, or facts with one key, at tolerance 0.
     """
     own = keys.double()[:, list(columns)]  # [u, q]
@@ -46,6 +47,8 @@ def selector(noise: Noise, keys: Tensor, columns: Sequence[int], *, tolerance: f
             "the closed form",
             "Allow more columns or layers, or a tolerance.",
         )
+    if tolerance:
+        weights = weights / (own * weights).sum(1, keepdim=True)
     return Selector(tuple(columns), weights)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from knedit.editing.closed_form import selector
 from knedit.editing.columns import choose_columns
+from knedit.editing.prior import NEUTRAL, subject_free
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Noise, Pricing, Statistics, noise_of
 from knedit.editing.targets import Search, Sought, Target, target_values
@@ -30,8 +31,9 @@ class Recipe:
     """Everything that decides how wishes are solved.
 
     `columns` is the most columns of a layer that one fact may change (0: all of them); with `shared`, the most that
-    the whole plan may. `tolerance` is how far a fact may miss its vectors for the sake of the others. `together` facts
-    are searched side by side.
+    the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else.
+    `together` facts are searched side by side. An erased answer is brought down to `margin` times what the model says
+    with a `neutral` word for the subject.
     """
 
     layers: tuple[int, ...]
@@ -39,6 +41,8 @@ class Recipe:
     shared: bool = False
     tolerance: float = 0.0
     together: int = 4
+    margin: float = 0.5
+    neutral: tuple[str, ...] = NEUTRAL
     search: Search = field(default_factory=Search)
     pricing: Pricing = field(default_factory=Pricing)
     variety: Variety = field(default_factory=Variety)
@@ -76,22 +80,17 @@ class Solution:
     outcomes: tuple[Outcome, ...]
 
 
-Prior = Callable[[Wish, str], float]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Surroundings:
     """What a solve knows beside the model: statistics, each relation's other subjects, sentences to put before prompts.
 
-    `edited` are facts that earlier edits changed, whose keys are protected one by one; `prior` gives the probability
-    that an erased answer is brought down to in a text.
+    `edited` are facts that earlier edits changed, whose keys are protected one by one.
     """
 
     statistics: Statistics
     sentences: Sequence[str]
     neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
     edited: Neighbours | None = None
-    prior: Prior | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +151,7 @@ def _search(
             tuple(_query(model, wish, context.text) for context in own),
             tuple(context.weight for context in own),
             "erase" if wish.new is None else "update",
-            tuple(_prior(around, wish, context.text) for context in own) if wish.new is None else (),
+            _priors(model, wish, [context.text for context in own], recipe) if wish.new is None else (),
         )
         for wish, own in zip(wishes, contexts, strict=True)
     ]
@@ -238,9 +237,8 @@ def _query(model: Model, wish: Wish, text: str) -> Query:
     return encode_prompt(model, prompt, where=where, subject=wish.subject)
 
 
-def _prior(around: Surroundings, wish: Wish, text: str) -> float:
-    assert around.prior is not None, "an erasure needs to know what the model says without the subject"
-    return around.prior(wish, text)
+def _priors(model: Model, wish: Wish, texts: Sequence[str], recipe: Recipe) -> tuple[float, ...]:
+    return tuple(recipe.margin * chance for chance in subject_free(model, wish, texts, recipe.neutral))
 
 
 def _mean(keys: Tensor, weights: Tensor) -> Tensor:
