@@ -4,10 +4,10 @@ For every wish: contexts, the columns of each layer on which its key stands out,
 out at the subject. Then one closed form a layer over all wishes. The model is untouched. Knows no catalog and no
 files. Sources: Meng et al. (ROME, NeurIPS 2022; MEMIT, ICLR 2023), Gupta et al. (EMMET, 2024), restricted to columns.
 
-Shapes: n keys, F neurons of a layer, D hidden.
+Shapes: u facts, n keys, F neurons of a layer, D hidden.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,13 +15,15 @@ from torch import Tensor
 
 from knedit.editing.closed_form import selector
 from knedit.editing.columns import choose_columns
+from knedit.editing.decoys import decoys_of
 from knedit.editing.prior import NEUTRAL, subject_free
 from knedit.editing.solve import ValueChange
-from knedit.editing.statistics import Noise, Pricing, Statistics, noise_of
+from knedit.editing.statistics import Moment, Noise, Pricing, Statistics, noise_of
 from knedit.editing.targets import Search, Sought, Target, target_values
 from knedit.editing.wishes import Variety, Wish, contexts_of
 from knedit.errors import EditError
 from knedit.models.model import Model
+from knedit.models.planting import keys_at_sites
 from knedit.models.prompting import Query, encode_prompt
 from knedit.records import Prompt
 
@@ -32,8 +34,8 @@ class Recipe:
 
     `columns` is the most columns of a layer that one fact may change (0: all of them); with `shared`, the most that
     the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else.
-    `together` facts are searched side by side. An erased answer is brought down to `margin` times what the model says
-    with a `neutral` word for the subject.
+    `together` facts are searched side by side; each is told from `decoys` near names. An erased answer is brought down
+    to `margin` times what the model says with a `neutral` word for the subject.
     """
 
     layers: tuple[int, ...]
@@ -41,6 +43,7 @@ class Recipe:
     shared: bool = False
     tolerance: float = 0.0
     together: int = 4
+    decoys: int = 12
     margin: float = 0.5
     neutral: tuple[str, ...] = NEUTRAL
     search: Search = field(default_factory=Search)
@@ -57,19 +60,32 @@ class Neighbours:
 
     def without(self, subjects: frozenset[str], layer: int) -> Tensor:
         kept = [number for number, subject in enumerate(self.subjects) if subject not in subjects]
-        return self.keys[layer][kept]
+        return self.keys[layer][kept].double().cpu()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the search went for one wish; `editability` is e of its columns, a layer."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """What a solve knows beside the model: statistics, each relation's other subjects, sentences to put before prompts.
 
-    target: str
-    steps: int
-    left: float
-    worst: float
-    converged: bool
+    `kept` are facts that must stay as they are, protected ones and those that earlier edits changed: their keys are
+    priced one by one.
+    """
+
+    statistics: Statistics
+    sentences: Sequence[str]
+    neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
+    kept: Neighbours | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solved:
+    """One wish with its columns, their editability e and its mean key [F], each by layer, and its search's result."""
+
+    wish: Wish
+    columns: Mapping[int, tuple[int, ...]]
     editability: Mapping[int, float]
+    keys: Mapping[int, Tensor]
+    target: Target
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,178 +93,142 @@ class Solution:
     """Changes, one a layer, layers and indices ascending, and what came of each wish, in the wishes' order."""
 
     changes: tuple[ValueChange, ...]
-    outcomes: tuple[Outcome, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
-    """What a solve knows beside the model: statistics, each relation's other subjects, sentences to put before prompts.
-
-    `edited` are facts that earlier edits changed, whose keys are protected one by one.
-    """
-
-    statistics: Statistics
-    sentences: Sequence[str]
-    neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
-    edited: Neighbours | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Solved:
-    """One wish with its columns a layer, its search's result, its contexts' weights."""
-
-    wish: Wish
-    columns: Mapping[int, tuple[int, ...]]
-    editability: Mapping[int, float]
-    weights: Tensor
-    target: Target
-
-    def key(self, layer: int) -> Tensor:
-        """The weighted mean of the contexts' keys, [F]."""
-        return _mean(self.target.keys[layer], self.weights)
-
-    def deviations(self, layer: int) -> Tensor:
-        """What contexts' keys differ from their mean, [n, F], so weighted that the sum of squares is the variance."""
-        return _deviations(self.target.keys[layer], self.weights)
+    solved: tuple[Solved, ...]
 
 
 def solve_wishes(model: Model, wishes: Sequence[Wish], around: Surroundings, recipe: Recipe) -> Solution:
     """Return the changes that grant all wishes together, computed with the model untouched.
 
     Raises EditError for a wish that its contexts cannot hold, for a result that is not finite, and if nothing changes.
-    Wishes whose search did not converge are solved all the same and told in the outcomes.
+    Wishes whose search did not converge are solved all the same, and told by their target.
     """
-    solved = search_wishes(model, wishes, around, recipe)
-    return Solution(combine(model, solved, around, recipe), tuple(_outcome(one) for one in solved))
-
-
-def search_wishes(model: Model, wishes: Sequence[Wish], around: Surroundings, recipe: Recipe) -> list[Solved]:
-    """Return each wish's columns and vectors, solved for alone."""
-    subjects = frozenset(wish.subject for wish in wishes)
-    found: list[Solved] = []
-    noises: dict[tuple[str, int], Noise] = {}
-
-    def noise(relation: str, layer: int) -> Noise:
-        if (relation, layer) not in noises:
-            noises[relation, layer] = _noise(around, recipe, layer, (relation,), subjects)
-        return noises[relation, layer]
-
+    plan = Plan(model, around, recipe, wishes)
     for first in range(0, len(wishes), recipe.together):
-        found += _search(model, wishes[first : first + recipe.together], around, recipe, noise)
-    return found
+        plan.search(wishes[first : first + recipe.together])
+    return Solution(plan.changes(), tuple(plan.solved))
 
 
-def _search(
-    model: Model,
-    wishes: Sequence[Wish],
-    around: Surroundings,
-    recipe: Recipe,
-    noise: Callable[[str, int], Noise],
-) -> list[Solved]:
-    contexts = [contexts_of(wish, around.sentences, recipe.variety) for wish in wishes]
-    sought = [
-        Sought(
-            tuple(_query(model, wish, context.text) for context in own),
-            tuple(context.weight for context in own),
-            "erase" if wish.new is None else "update",
-            _priors(model, wish, [context.text for context in own], recipe) if wish.new is None else (),
-        )
-        for wish, own in zip(wishes, contexts, strict=True)
-    ]
-    chosen: list[dict[int, tuple[tuple[int, ...], float]]] = [{} for _ in wishes]
+class Plan:
+    """A plan being solved: wishes are searched some at a time, then one closed form a layer answers them all."""
 
-    def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
-        weights = torch.tensor(sought[fact].weights, dtype=torch.float64)
-        for layer, rows in keys.items():
-            own = noise(wishes[fact].relation, layer).beside(_deviations(rows, weights) * recipe.pricing.contexts**0.5)
-            chosen[fact][layer] = _columns(own, _mean(rows, weights), recipe, wishes[fact].target)
-        return {layer: e for layer, (_, e) in chosen[fact].items()}
+    def __init__(self, model: Model, around: Surroundings, recipe: Recipe, wishes: Sequence[Wish]) -> None:
+        self.model, self.around, self.recipe = model, around, recipe
+        self.subjects = frozenset(wish.subject for wish in wishes)
+        self.solved: list[Solved] = []
+        self._near = {layer: Moment.empty(model.layout.ffn_width) for layer in recipe.layers}
+        self._noises: dict[tuple[str, int], Noise] = {}
 
-    targets = target_values(model, sought, recipe.layers, search=recipe.search, price=price)
-    return [
-        Solved(
-            wish,
-            {layer: columns for layer, (columns, _) in own.items()},
-            {layer: e for layer, (_, e) in own.items()},
-            torch.tensor(one.weights, dtype=torch.float64),
-            target,
-        )
-        for wish, own, one, target in zip(wishes, chosen, sought, targets, strict=True)
-    ]
+    def search(self, wishes: Sequence[Wish]) -> None:
+        """Choose columns and search vectors for some of the wishes, each as if it were alone."""
+        contexts = [contexts_of(wish, self.around.sentences, self.recipe.variety) for wish in wishes]
+        sought = []
+        for wish, own in zip(wishes, contexts, strict=True):
+            texts = [context.text for context in own]
+            queries = tuple(_query(self.model, wish, text) for text in texts)
+            weights = tuple(context.weight for context in own)
+            if wish.new is None:
+                priors = subject_free(self.model, wish, texts, self.recipe.neutral)
+                sought.append(Sought(queries, weights, "erase", tuple(self.recipe.margin * p for p in priors)))
+            else:
+                sought.append(Sought(queries, weights, "update"))
+        decoys = [self._decoys(wish, one) for wish, one in zip(wishes, sought, strict=True)]
+        columns: list[dict[int, tuple[int, ...]]] = [{} for _ in wishes]
+        prices: list[dict[int, float]] = [{} for _ in wishes]
+
+        def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
+            for layer, rows in keys.items():
+                near = self._near_keys(rows, sought[fact].weights, decoys[fact].get(layer))
+                noise = self._noise(wishes[fact].relation, layer).beside(near)
+                key = mean_key(rows, sought[fact].weights)
+                columns[fact][layer], prices[fact][layer] = self._columns(noise, key, wishes[fact])
+            return prices[fact]
+
+        recipe = self.recipe
+        found = target_values(self.model, sought, recipe.layers, search=recipe.search, price=price)
+        for fact, target in enumerate(found):
+            weights = sought[fact].weights
+            for layer, rows in target.keys.items():
+                self._near[layer].add(self._near_keys(rows, weights, decoys[fact].get(layer)))
+            means = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
+            self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, target))
+
+    def changes(self) -> tuple[ValueChange, ...]:
+        """Return the value vectors that give every searched wish its vectors."""
+        found = tuple(self._change(layer) for layer in sorted(self.recipe.layers))
+        if all(torch.equal(change.old, change.new) for change in found):
+            wishes = "; ".join(one.wish.target for one in self.solved)
+            raise EditError("the edit changes nothing", wishes, "Plan it otherwise.")
+        return found
+
+    def _change(self, layer: int) -> ValueChange:
+        relations = sorted({one.wish.relation for one in self.solved})
+        dense = self._dense(relations, layer) + self._near[layer].total / len(self.solved)
+        noise = self._beside_kept(Noise(dense), layer)
+        keys = torch.stack([one.keys[layer] for one in self.solved])
+        wished = torch.stack([one.target.offsets[layer] for one in self.solved])
+        if self.recipe.shared and self.recipe.columns:
+            columns = tuple(sorted(choose_columns(noise, keys, limit=self.recipe.columns).indices))
+        else:
+            columns = tuple(sorted({column for one in self.solved for column in one.columns[layer]}))
+        deltas = wished.T @ selector(noise, keys, columns, tolerance=self.recipe.tolerance).weights
+        if not torch.isfinite(deltas).all():
+            raise EditError(
+                "the solver's result is not finite",
+                f"layer {layer}",
+                "The weights may hold NaN, or need more precision.",
+            )
+        old = self.model.value_vectors(layer, columns).double().cpu()
+        return ValueChange(layer, columns, old, old + deltas.T)
+
+    def _columns(self, noise: Noise, key: Tensor, wish: Wish) -> tuple[tuple[int, ...], float]:
+        if not self.recipe.columns:
+            every = tuple(range(len(key)))
+            return every, float(key @ torch.linalg.solve(noise.block(every), key))
+        found = choose_columns(noise, key, limit=self.recipe.columns)
+        if not found.indices:
+            raise EditError("the subject moves no neuron of a layer", wish.target, "Choose other layers.")
+        return tuple(sorted(found.indices)), found.editability[-1]
+
+    def _noise(self, relation: str, layer: int) -> Noise:
+        if (relation, layer) not in self._noises:
+            self._noises[relation, layer] = self._beside_kept(Noise(self._dense([relation], layer)), layer)
+        return self._noises[relation, layer]
+
+    def _dense(self, relations: Sequence[str], layer: int) -> Tensor:
+        known = [self.around.neighbours[name] for name in relations if name in self.around.neighbours]
+        others = torch.cat([one.without(self.subjects, layer) for one in known]) if known else None
+        return noise_of(self.around.statistics, layer, self.recipe.pricing, others).dense
+
+    def _beside_kept(self, noise: Noise, layer: int) -> Noise:
+        if self.around.kept is None:
+            return noise
+        return noise.beside(self.around.kept.without(self.subjects, layer) * self.recipe.pricing.kept**0.5)
+
+    def _decoys(self, wish: Wish, sought: Sought) -> Mapping[int, Tensor]:
+        if not self.recipe.decoys or self.model.encoder_decoder:
+            return {}
+        known = self.around.neighbours.get(wish.relation)
+        donors = sorted(set(known.subjects if known else ()) - self.subjects)
+        queries = decoys_of(self.model, sought.queries[0], donors, limit=self.recipe.decoys)
+        return keys_at_sites(self.model, queries, self.recipe.layers) if queries else {}
+
+    def _near_keys(self, keys: Tensor, weights: Sequence[float], decoys: Tensor | None) -> Tensor:
+        """Return what a fact must be told from: its contexts' deviations and its decoys, each priced: [n, F]."""
+        counts = torch.tensor(weights, dtype=torch.float64)
+        deviations = (keys - mean_key(keys, weights)) * (counts / counts.sum()).sqrt()[:, None]
+        parts = [deviations * self.recipe.pricing.contexts**0.5]
+        if decoys is not None and len(decoys):
+            parts.append(decoys.double() * (self.recipe.pricing.decoys / len(decoys)) ** 0.5)
+        return torch.cat(parts)
 
 
-def combine(model: Model, solved: Sequence[Solved], around: Surroundings, recipe: Recipe) -> tuple[ValueChange, ...]:
-    """Return the value vectors that give all facts their vectors, one closed form a layer."""
-    subjects = frozenset(one.wish.subject for one in solved)
-    relations = tuple(sorted({one.wish.relation for one in solved}))
-    changes = []
-    for layer in sorted(recipe.layers):
-        noise = _noise(around, recipe, layer, relations, subjects)
-        spread = torch.cat([one.deviations(layer) for one in solved]) * (recipe.pricing.contexts / len(solved)) ** 0.5
-        noise = noise.beside(spread)
-        keys = torch.stack([one.key(layer) for one in solved])
-        wished = torch.stack([one.target.offsets[layer] for one in solved])
-        columns = _union(noise, keys, solved, layer, recipe)
-        picked = selector(noise, keys, columns, tolerance=recipe.tolerance)
-        changes.append(_change(model, layer, columns, wished.T @ picked.weights))
-    if all(torch.equal(change.old, change.new) for change in changes):
-        raise EditError("the edit changes nothing", "; ".join(one.wish.target for one in solved), "Plan it otherwise.")
-    return tuple(changes)
-
-
-def _union(noise: Noise, keys: Tensor, solved: Sequence[Solved], layer: int, recipe: Recipe) -> tuple[int, ...]:
-    if recipe.shared and recipe.columns:
-        return tuple(sorted(choose_columns(noise, keys, limit=recipe.columns).indices))
-    return tuple(sorted({column for one in solved for column in one.columns[layer]}))
-
-
-def _change(model: Model, layer: int, columns: tuple[int, ...], deltas: Tensor) -> ValueChange:
-    if not torch.isfinite(deltas).all():
-        raise EditError(
-            "the solver's result is not finite", f"layer {layer}", "The weights may hold NaN, or need more precision."
-        )
-    old = model.value_vectors(layer, columns).double().cpu()
-    return ValueChange(layer, columns, old, old + deltas.T)
-
-
-def _columns(noise: Noise, key: Tensor, recipe: Recipe, target: str) -> tuple[tuple[int, ...], float]:
-    if not recipe.columns:
-        every = tuple(range(len(key)))
-        return every, float(key @ torch.linalg.solve(noise.block(every), key))
-    found = choose_columns(noise, key, limit=recipe.columns)
-    if not found.indices:
-        raise EditError("the subject moves no neuron of a layer", target, "Choose other layers.")
-    return tuple(sorted(found.indices)), found.editability[-1]
-
-
-def _noise(
-    around: Surroundings, recipe: Recipe, layer: int, relations: Sequence[str], subjects: frozenset[str]
-) -> Noise:
-    kept = [around.neighbours[name].without(subjects, layer) for name in relations if name in around.neighbours]
-    noise = noise_of(around.statistics, layer, recipe.pricing, torch.cat(kept) if kept else None)
-    if around.edited is None:
-        return noise
-    return noise.beside(around.edited.without(subjects, layer) * recipe.pricing.edited**0.5)
+def mean_key(keys: Tensor, weights: Sequence[float]) -> Tensor:
+    """Return the weighted mean [F] of keys [n, F]: the one key a fact is solved for. Source: r-ROME (Gupta et al.)."""
+    counts = torch.tensor(weights, dtype=torch.float64)
+    return (counts[:, None] * keys).sum(0) / counts.sum()
 
 
 def _query(model: Model, wish: Wish, text: str) -> Query:
     prompt = Prompt.make(0, "attribute", text, wish.answer)
-    where = "answer" if model.encoder_decoder else "subject-last"
+    where = "answer" if model.encoder_decoder else "subject"
     return encode_prompt(model, prompt, where=where, subject=wish.subject)
-
-
-def _priors(model: Model, wish: Wish, texts: Sequence[str], recipe: Recipe) -> tuple[float, ...]:
-    return tuple(recipe.margin * chance for chance in subject_free(model, wish, texts, recipe.neutral))
-
-
-def _mean(keys: Tensor, weights: Tensor) -> Tensor:
-    return (weights[:, None] * keys).sum(0) / weights.sum()
-
-
-def _deviations(keys: Tensor, weights: Tensor) -> Tensor:
-    return (keys - _mean(keys, weights)) * (weights / weights.sum()).sqrt()[:, None]
-
-
-def _outcome(one: Solved) -> Outcome:
-    target = one.target
-    return Outcome(one.wish.target, target.steps, target.left, target.worst, target.converged, one.editability)

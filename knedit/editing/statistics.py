@@ -110,9 +110,9 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
-    """What counts in M: other subjects, running text, the relation's own subjects, a fact's contexts, earlier edits.
+    """What counts in M: other subjects, running text, the relation's own, a fact's contexts, near names, kept facts.
 
-    All of them are means over their keys, but for the keys of earlier edits, which count one by one; `ridge` is
+    All of them are means over their keys, but for those of kept facts, which count one by one; `ridge` is
     relative to the mean of M's diagonal.
     """
 
@@ -120,7 +120,8 @@ class Pricing:
     text: float = 0.3
     relation: float = 1.0
     contexts: float = 1.0
-    edited: float = 1.0
+    decoys: float = 1.0
+    kept: float = 1.0
     ridge: float = 1e-3
 
 
