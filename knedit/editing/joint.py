@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from knedit.editing.closed_form import selector
-from knedit.editing.columns import choose_columns
+from knedit.editing.columns import choose_columns, editability
 from knedit.editing.decoys import decoys_of
 from knedit.editing.prior import NEUTRAL, subject_free
 from knedit.editing.solve import ValueChange
@@ -68,13 +68,14 @@ class Surroundings:
     """What a solve knows beside the model: statistics, each relation's other subjects, sentences to put before prompts.
 
     `kept` are facts that must stay as they are, protected ones and those that earlier edits changed: their keys are
-    priced one by one.
+    priced one by one. `barred` are columns of a layer that no wish may have.
     """
 
     statistics: Statistics
     sentences: Sequence[str]
     neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
     kept: Neighbours | None = None
+    barred: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +141,7 @@ class Plan:
                 near = self._near_keys(rows, sought[fact].weights, decoys[fact].get(layer))
                 noise = self._noise(wishes[fact].relation, layer).beside(near)
                 key = mean_key(rows, sought[fact].weights)
-                columns[fact][layer], prices[fact][layer] = self._columns(noise, key, wishes[fact])
+                columns[fact][layer], prices[fact][layer] = self._columns(noise, key, wishes[fact], layer)
             return prices[fact]
 
         recipe = self.recipe
@@ -167,7 +168,8 @@ class Plan:
         keys = torch.stack([one.keys[layer] for one in self.solved])
         wished = torch.stack([one.target.offsets[layer] for one in self.solved])
         if self.recipe.shared and self.recipe.columns:
-            columns = tuple(sorted(choose_columns(noise, keys, limit=self.recipe.columns).indices))
+            barred = self.around.barred.get(layer, frozenset())
+            columns = tuple(sorted(choose_columns(noise, keys, limit=self.recipe.columns, barred=barred).indices))
         else:
             columns = tuple(sorted({column for one in self.solved for column in one.columns[layer]}))
         deltas = wished.T @ selector(noise, keys, columns, tolerance=self.recipe.tolerance).weights
@@ -180,11 +182,12 @@ class Plan:
         old = self.model.value_vectors(layer, columns).double().cpu()
         return ValueChange(layer, columns, old, old + deltas.T)
 
-    def _columns(self, noise: Noise, key: Tensor, wish: Wish) -> tuple[tuple[int, ...], float]:
+    def _columns(self, noise: Noise, key: Tensor, wish: Wish, layer: int) -> tuple[tuple[int, ...], float]:
+        barred = self.around.barred.get(layer, frozenset())
         if not self.recipe.columns:
-            every = tuple(range(len(key)))
-            return every, float(key @ torch.linalg.solve(noise.block(every), key))
-        found = choose_columns(noise, key, limit=self.recipe.columns)
+            every = tuple(column for column in range(len(key)) if column not in barred)
+            return every, editability(noise, key, every)
+        found = choose_columns(noise, key, limit=self.recipe.columns, barred=barred)
         if not found.indices:
             raise EditError("the subject moves no neuron of a layer", wish.target, "Choose other layers.")
         return tuple(sorted(found.indices)), found.editability[-1]

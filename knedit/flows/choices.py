@@ -44,8 +44,8 @@ class Gating:
 class Choices:
     """How an edit is to be made: solvers, the roles of neurons that may be touched, and how many erase a relation.
 
-    `scale` is the factor of amplified value vectors. `columns` (None: the solver's usual number; 0: all) and `layers`
-    are those of solvers that choose their own neurons; with `on_failure` "skip", facts for which that fails are left
+    `scale` is the factor of amplified value vectors. `columns` (None: the solver's usual number; 0: all), `layers`
+    and `steps` of the search are those of solvers that choose their own neurons; with `on_failure` "skip", facts for which that fails are left
     out of the plan.
     """
 
@@ -58,6 +58,7 @@ class Choices:
     scale: float = DEFAULT_FACTOR
     columns: int | None = None
     layers: tuple[int, ...] | None = None
+    steps: int | None = None
     on_failure: str = "stop"
     gating: Gating = field(default_factory=Gating)
 

@@ -65,7 +65,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield where, row
         except csv.Error as error:
             cure = "Inside quotes a quote is doubled."
-            raise EditError(f"the row is not as CSV should be: {error}", f"{path}, line {rows.line_num}", cure) from None
+            raise EditError(
+                f"the row is not as CSV should be: {error}", f"{path}, line {rows.line_num}", cure
+            ) from None
 
 
 def _row(row: Mapping[str, Any], where: str) -> PlanRow:

@@ -3,9 +3,7 @@
 Knows no weights.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from knedit.catalog.store import Catalog
 from knedit.editing.choose import neurons_of_fact, neurons_of_relation
@@ -98,3 +96,13 @@ def shared_vector(layout: Layout, steps: Iterable[Step]) -> tuple[Neuron, Neuron
         if first != (layer, index):
             return first, (layer, index)
     return None
+
+
+def check_distinct(layout: Layout, steps: Iterable[Step]) -> None:
+    """Raise EditError if two neurons of a plan are one value vector."""
+    if pair := shared_vector(layout, steps):
+        raise EditError(
+            f"the neurons {pair[0]} and {pair[1]} are one value vector, as their layers share their weights",
+            f"family {layout.model_type}",
+            "Refine with other thresholds, so that the plan holds one of them.",
+        )

@@ -66,6 +66,28 @@ def _check(about: Mapping[str, str], sha256: str, layer: int) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many keys of each kind a layer's kept statistics hold, of which source, and where."""
+
+    layer: int
+    subjects: int
+    text: int
+    source: str
+    path: Path
+
+
+def counted(sha256: str, layers: Sequence[int]) -> list[Counted]:
+    """Return what is kept of some layers; those without statistics are left out."""
+    found = []
+    for layer in kept_editions(sha256, layers):
+        path = _file(sha256, layer)
+        about = read_about(path)
+        assert about is not None
+        found.append(Counted(layer, int(about["subjects"]), int(about["text"]), about["source"], path))
+    return found
+
+
 def find_statistics(
     model: "Model", sha256: str, layers: Sequence[int], source: Callable[[], Source], *, progress: Progress
 ) -> "Statistics":
@@ -113,6 +135,9 @@ def take_statistics(
     A run that is killed goes on from where it last kept its count, if it is asked for the same again. Raises EditError
     for a key that is not finite, and where there is nothing to count.
     """
+    if beyond := [layer for layer in layers if not 0 <= layer < model.layout.n_layers]:
+        cure = f"Choose among 0 … {model.layout.n_layers - 1}."
+        raise EditError(f"the model has no layer {beyond[0]}", "statistics", cure)
     count = _Count.begun(model, sha256, layers, source)
     parts = list(_parts(model, source))
     if not parts:

@@ -74,7 +74,7 @@ def test_what_solving_gave_comes_back_to_the_last_bit(catalog: Catalog) -> None:
 
 def test_values_outcomes_and_gates_of_nothing_are_refused(catalog: Catalog) -> None:
     fill_refinement(catalog)
-    with pytest.raises(CatalogError, match="cannot keep 'text' as EditValue.vector"):
+    with pytest.raises(CatalogError, match=r"cannot keep 'text' as EditValue\.vector"):
         catalog.put_edit(EDIT, TARGETS, [], values=[EditValue(EDIT.id, 0, 0, "text")])  # type: ignore[arg-type]
     for bad in (
         {"values": [EditValue(EDIT.id, -1, 0, b"")]},
