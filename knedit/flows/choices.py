@@ -44,9 +44,9 @@ class Gating:
 class Choices:
     """How an edit is to be made: solvers, the roles of neurons that may be touched, and how many erase a relation.
 
-    `scale` is the factor of amplified value vectors. `columns` (None: the solver's usual number; 0: all), `layers`
-    and `steps` of the search are those of solvers that choose their own neurons; with `on_failure` "skip", facts for which that fails are left
-    out of the plan.
+    `scale` is the factor of amplified value vectors. `columns` (None: the solver's usual number; 0: all), `layers` and
+    `steps` of the search are those of solvers that choose their own neurons; with `on_failure` "skip", facts for which
+    that fails are left out of the plan.
     """
 
     update_solver: str = "embedding"

@@ -62,6 +62,12 @@ def choose_source(
     return Source(name, texts, tuple(asked[:SUBJECTS]), tokens)
 
 
+def starter_source(tokens: int = TOKENS) -> Source:
+    """Return what comes with knedit alone, for models that no catalog knows."""
+    asked = _starter()
+    return Source("starter", (*prose(), *sentences(), *_spoken(asked)), tuple(asked), tokens)
+
+
 def _asked(catalog: Catalog, facts: Iterable[Fact]) -> list[tuple[Prompt, str]]:
     """Return one prompt of each fact that holds its subject, facts in the order of their ids, which is by chance."""
     chosen = sorted((fact for fact in facts if fact.status != "retired"), key=lambda fact: fact.id)[:SUBJECTS]

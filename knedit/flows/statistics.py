@@ -16,6 +16,7 @@ from knedit.checkpoints.moments import read_about, read_moments, write_moments
 from knedit.errors import EditError, ModelError
 from knedit.flows.sources import Source
 from knedit.flows.tally import Standing
+from knedit.records import Prompt
 from knedit.settings import cache_folder
 
 if TYPE_CHECKING:
@@ -163,7 +164,9 @@ class _Part:
 
 
 def _parts(model: "Model", source: Source) -> Iterator[_Part]:
-    queries = [query for prompt, subject in source.asked if (query := _query(model, prompt, subject)) is not None]
+    queries = [
+        query for prompt, subject in source.asked if (query := site_of_prompt(model, prompt, subject)) is not None
+    ]
     for first in range(0, len(queries), _AT_ONCE):
         yield _Part(queries=tuple(queries[first : first + _AT_ONCE]))
     if model.encoder_decoder:
@@ -186,11 +189,10 @@ def _windows(model: "Model", source: Source) -> Iterator[tuple[int, ...]]:
             return
 
 
-def _query(model: "Model", prompt: object, subject: str) -> "Query | None":
+def site_of_prompt(model: "Model", prompt: Prompt, subject: str) -> "Query | None":
+    """Return the query whose site is a prompt's subject's last token, or None where the model cannot read that."""
     from knedit.models.prompting import encode_prompt, usable
-    from knedit.records import Prompt
 
-    assert isinstance(prompt, Prompt)
     where = "answer" if model.encoder_decoder else "subject-last"
     if usable(model, prompt):
         with suppress(ModelError):  # a prompt that this model cannot read has no key

@@ -43,11 +43,11 @@ def refused(*arguments: str) -> str:
     return " ".join(ran.err.split())
 
 
-def test_a_plan_goes_from_a_file_to_an_edited_checkpoint(place: Path) -> None:
+def test_a_plan_goes_from_a_file_to_an_edited_checkpoint(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     counted = json.loads(done("statistics", "base", "--layers", "1", "--tokens", "500", "--json").out)
     assert [(one["layer"], one["source"].partition(":")[0]) for one in counted] == [(1, "starter")]
     ran = done("edit", "plan", "base", "--file", "plan.csv", *PLAN, "--json")
-    assert "Statistics of layers 2 of" in ran.err
+    assert f"Statistics of layers 2 of {place / 'base'} are missing" in caplog.text
     planned = json.loads(ran.out)
     edit = planned["edit"]["id"]
     assert planned["edit"]["refinement_id"] is None
