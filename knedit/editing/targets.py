@@ -154,10 +154,10 @@ class _Hunt:
         shares = {fact: sum(float(self.weights[n]) for n in chosen if self.owner[n] == fact) for fact in active}
         for loss, numbers in self._losses(chosen):
             weight = torch.tensor([float(self.weights[n]) / shares[self.owner[n]] for n in numbers])
-            (loss * weight.to(loss.device)).sum().backward()
+            torch.autograd.backward((loss * weight.to(loss.device)).sum())
         price = sum(leaf[list(active)].square().sum() for leaf in self.leaves.values())
         assert isinstance(price, Tensor)
-        (self.search.decay * price).backward()
+        torch.autograd.backward(self.search.decay * price)
 
     def _losses(self, chosen: Sequence[int]) -> list[tuple[Tensor, list[int]]]:
         """Run the chosen contexts, note what is left of each, and return their losses with their numbers."""
