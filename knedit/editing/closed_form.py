@@ -40,8 +40,8 @@ def selector(noise: Noise, keys: Tensor, columns: Sequence[int], *, tolerance: f
     whitened = torch.linalg.solve(noise.block(columns), own.T)  # [q, u]
     gram = own @ whitened
     gram.diagonal().mul_(1 + tolerance)
-    weights, failed = torch.linalg.solve_ex(gram, whitened.T)
-    if int(failed) or not torch.isfinite(weights).all() or _lost(gram, weights, whitened):
+    weights, failed = torch.linalg.solve_ex(gram, whitened.T)  # [u, q]
+    if int(failed) or _lost(gram, weights):
         raise EditError(
             f"{len(keys)} facts cannot be told apart on {len(columns)} columns",
             "the closed form",
@@ -52,6 +52,7 @@ def selector(noise: Noise, keys: Tensor, columns: Sequence[int], *, tolerance: f
     return Selector(tuple(columns), weights)
 
 
-def _lost(gram: Tensor, weights: Tensor, whitened: Tensor) -> bool:
-    """Tell whether the solution does not solve: its residual is more than a thousandth."""
-    return float((gram @ weights - whitened.T).norm()) > 1e-3 * max(float(whitened.norm()), 1e-300)
+def _lost(gram: Tensor, weights: Tensor) -> bool:
+    """Tell whether the first term is as good as singular: facts that cannot be told apart, or too many of them."""
+    extremes = torch.linalg.eigvalsh(gram)[[0, -1]]
+    return not bool(torch.isfinite(weights).all()) or float(extremes[0]) <= 1e-12 * float(extremes[1])

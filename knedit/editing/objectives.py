@@ -71,17 +71,20 @@ def losses(
 @torch.no_grad()
 def asked_of(model: Model, planting: Planting, priors: Sequence[float | None]) -> list[Asked]:
     """Return what each context of a base pass asks; a prior is the probability to bring its answer down to, or None."""
-    base = planting.base
+    hidden = planting.base.hidden
     found = []
     for number, (places, prior) in enumerate(zip(planting.answers, priors, strict=True)):
-        if prior is None:
-            found.append(Asked(tuple(places)))
-            continue
-        states = base.hidden[number, [place for place, _ in places]]
-        spread = model.logits(states).double().log_softmax(-1)
-        rest = sum(float(spread[n, token]) for n, (_, token) in enumerate(places) if n)
-        found.append(_lowered(spread[0], tuple(places), prior, rest))
+        spread = model.logits(hidden[number, [place for place, _ in places]]).double().log_softmax(-1)
+        found.append(asked_in(spread, tuple(places), prior))
     return found
+
+
+def asked_in(spread: Tensor, places: tuple[tuple[int, int], ...], prior: float | None) -> Asked:
+    """Return what a context asks whose answer tokens, due at `places`, have log-probabilities [A, V] now."""
+    if prior is None:
+        return Asked(places)
+    rest = sum(float(spread[number, token]) for number, (_, token) in enumerate(places) if number)
+    return _lowered(spread[0].double(), places, prior, rest)
 
 
 def _lowered(spread: Tensor, places: tuple[tuple[int, int], ...], prior: float, rest: float) -> Asked:

@@ -25,15 +25,17 @@ from knedit.models.prompting import Query
 class Search:
     """How values are searched: Adam with `rate`, at most `steps`, `sample` contexts of a fact a step.
 
-    A fact is done once what must vanish is below `stop` in every context; `good` is how much may be left of it, as the
-    contexts' weighted mean, for the search to count as converged. `decay` weighs the price.
+    A fact is done once what must vanish is below `stop` in its first context and, of an update, below `slack` in the
+    others; contexts that are done ask for nothing more. `good` is how much may be left, as the contexts' weighted mean,
+    for the search to count as converged. `decay` weighs the price.
     """
 
-    steps: int = 16
+    steps: int = 24
     rate: float = 0.3
     sample: int = 4
     decay: float = 1e-3
-    stop: float = 0.05
+    stop: float = 0.1
+    slack: float = 0.5
     good: float = 0.5
 
 
@@ -102,6 +104,11 @@ class _Hunt:
             layer: torch.zeros(len(sought), width, device=device, requires_grad=True) for layer in self.layers
         }
         self.last = [math.inf] * len(queries)
+        self.bounds = [
+            search.slack if number and one.operation == "update" else search.stop
+            for one in sought
+            for number in range(len(one.queries))
+        ]
 
     def run(self) -> list[Target]:
         optimiser = torch.optim.Adam(list(self.leaves.values()), lr=self.search.rate, betas=(0.9, 0.99))
@@ -139,7 +146,13 @@ class _Hunt:
         return torch.stack([keys[n] for n in self._contexts(fact)])
 
     def _open(self, fact: int) -> bool:
-        return any(self.last[n] >= self.search.stop for n in self._contexts(fact))
+        return any(self._above(n) > 0 for n in self._contexts(fact))
+
+    def _above(self, context: int) -> float:
+        return max(self.last[context] - self.bounds[context], 0.0)
+
+    def _pull(self, context: int) -> float:
+        return float(self.weights[context]) if self._above(context) > 0 else 0.0
 
     def _contexts(self, fact: int) -> list[int]:
         return [n for n, owner in enumerate(self.owner) if owner == fact]
@@ -147,17 +160,17 @@ class _Hunt:
     def _sample(self, fact: int) -> list[int]:
         """Return the first context, and those others that were worst when last seen."""
         first, *others = self._contexts(fact)
-        return [first, *sorted(others, key=lambda n: -self.last[n])[: self.search.sample - 1]]
+        return [first, *sorted(others, key=lambda n: -self._above(n))[: self.search.sample - 1]]
 
     def _gradients(self, active: Sequence[int]) -> None:
         chosen = [n for fact in active for n in self._sample(fact)]
         shares = {fact: sum(float(self.weights[n]) for n in chosen if self.owner[n] == fact) for fact in active}
         for loss, numbers in self._losses(chosen):
-            weight = torch.tensor([float(self.weights[n]) / shares[self.owner[n]] for n in numbers])
-            (loss * weight.to(loss.device)).sum().backward()
+            weight = torch.tensor([self._pull(n) / shares[self.owner[n]] for n in numbers])
+            torch.autograd.backward((loss * weight.to(loss.device)).sum())
         price = sum(leaf[list(active)].square().sum() for leaf in self.leaves.values())
         assert isinstance(price, Tensor)
-        (self.search.decay * price).backward()
+        torch.autograd.backward(self.search.decay * price)
 
     def _losses(self, chosen: Sequence[int]) -> list[tuple[Tensor, list[int]]]:
         """Run the chosen contexts, note what is left of each, and return their losses with their numbers."""

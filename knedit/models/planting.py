@@ -9,7 +9,7 @@ Shapes: B texts, T tokens, R rows, Q replayed tokens, F neurons, D hidden.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,7 +154,7 @@ def keys_at_sites(
 ) -> Mapping[int, Tensor]:
     """Return what the layers' down projections take at the queries' sites: [n, F] each, in the queries' order.
 
-    A causal model reads no further than the site.
+    A causal model reads no further than the site, and no network runs above the highest of the layers.
     """
     whole = model.masked or model.encoder_decoder
     asked = list(queries) if whole else [_cut(query) for query in queries]
@@ -163,10 +163,42 @@ def keys_at_sites(
         ranked = sorted(group, key=lambda number: len(asked[number].tokens))
         for first in range(0, len(ranked), batch):
             numbers = ranked[first : first + batch]
-            keys = Planting(model, [asked[number] for number in numbers], layers).base.keys
-            for layer in layers:
-                found[layer][numbers] = keys[layer].float().cpu()
+            sites = torch.tensor([site_of(asked[number]) for number in numbers])
+            for layer, keys in _read_up_to(model, [asked[number] for number in numbers], layers):
+                found[layer][numbers] = _at(keys, sites).float().cpu()
     return found
+
+
+class _EnoughError(Exception):
+    """Ends a pass whose higher layers nobody asks for."""
+
+
+def _read_up_to(model: Model, queries: Sequence[Query], layers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+    """Yield the layers with what their down projections take, [B, T, F]; shorter texts are filled up at the right."""
+    length = max(len(query.tokens) for query in queries)
+    rows = [query.tokens + query.tokens[-1:] * (length - len(query.tokens)) for query in queries]
+    tokens = torch.tensor(rows, device=model.device)
+    context = torch.tensor([query.context for query in queries], device=model.device) if model.encoder_decoder else None
+    seen: list[Tensor] = []
+
+    def note(_: nn.Module, neurons: Tensor) -> Tensor:
+        seen.append(neurons.reshape(len(rows), length, -1))
+        if len(seen) > max(layers):
+            raise _EnoughError
+        return neurons
+
+    def take_note(down: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        note(down, first_input(args, kwargs))
+
+    with ExitStack() as hooks, frozen(model.net), suppress(_EnoughError):
+        if model.layout.n_experts:
+            hooks.enter_context(opened_experts(model.downs, note))
+        else:
+            for down in dict.fromkeys(model.downs):
+                hooks.callback(down.register_forward_pre_hook(take_note, with_kwargs=True).remove)
+        model.run(tokens, context, use_cache=False)
+    for layer in layers:
+        yield layer, seen[layer]
 
 
 def _cut(query: Query) -> Query:

@@ -89,10 +89,21 @@ def test_rows_have_their_own_offsets_whose_gradients_are_those_of_finite_differe
 def test_keys_at_sites_are_those_of_the_whole_network_and_it_is_left_as_it_was(name: str) -> None:
     model = tiny(name)
     before = {key: value.clone() for key, value in model.net.state_dict().items()}
-    found = keys_at_sites(model, TEXTS, [0, 1], batch=1)
+    found = keys_at_sites(model, TEXTS, [0, 1])
     for row, query in enumerate(TEXTS):
         _, keys = whole(model, query, {})
         for layer in (0, 1):
             torch.testing.assert_close(found[layer][row], keys[layer], rtol=1e-4, atol=1e-5)
     assert all(torch.equal(value, before[key]) for key, value in model.net.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.net.modules())
+
+
+@pytest.mark.parametrize("name", sorted(set(EVERY) - set(TINY)))
+def test_keys_at_sites_are_those_of_a_base_pass_in_every_family(name: str) -> None:
+    model = tiny(name)
+    context = (5, 9, 4) if model.encoder_decoder else ()
+    queries = [Query(query.tokens, query.answers, query.positions, query.neurons, context) for query in TEXTS]
+    found = keys_at_sites(model, queries, [1])
+    for group in plantable(model, queries):
+        base = Planting(model, [queries[number] for number in group], (1,)).base
+        torch.testing.assert_close(found[1][group], base.keys[1], rtol=1e-4, atol=1e-5)
