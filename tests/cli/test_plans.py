@@ -12,7 +12,7 @@ from tests.flows.test_solving import FACTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-PLAN = ("--solver", "closed-form", "--columns", "12", "--layers", "1-2", "--steps", "60", "--gate", "perplexity=1e6")
+PLAN = ("--solver", "closed-form", "--columns", "12", "--layers", "0-2", "--steps", "60", "--gate", "perplexity=1e6")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -22,7 +22,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     url = "sqlite:///facts.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
     monkeypatch.setenv("KNEDIT_DATABASE", url)
     monkeypatch.setenv("KNEDIT_CACHE", str(tmp_path / "cache"))
-    save_model("llama", tmp_path / "base")
+    save_model("gpt2", tmp_path / "base")
     (tmp_path / "facts.jsonl").write_text("\n".join(map(json.dumps, FACTS)))
     (tmp_path / "plan.csv").write_text("relation,subject,new_object,erase\ncapital,France,Rome,\ncountry,Oslo,,yes\n")
     for command in ("checkpoint add base", "facts import facts.jsonl"):
@@ -44,16 +44,16 @@ def refused(*arguments: str) -> str:
 
 
 def test_a_plan_goes_from_a_file_to_an_edited_checkpoint(place: Path, caplog: pytest.LogCaptureFixture) -> None:
-    counted = json.loads(done("statistics", "base", "--layers", "1", "--tokens", "500", "--json").out)
-    assert [(one["layer"], one["source"].partition(":")[0]) for one in counted] == [(1, "starter")]
+    counted = json.loads(done("statistics", "base", "--layers", "1-2", "--tokens", "500", "--json").out)
+    assert [(one["layer"], one["source"].partition(":")[0]) for one in counted] == [(1, "starter"), (2, "starter")]
     ran = done("edit", "plan", "base", "--file", "plan.csv", *PLAN, "--json")
-    assert f"Statistics of layers 2 of {place / 'base'} are missing" in caplog.text
+    assert f"Statistics of layers 0 of {place / 'base'} are missing" in caplog.text
     planned = json.loads(ran.out)
     edit = planned["edit"]["id"]
     assert planned["edit"]["refinement_id"] is None
     assert [one["converged"] for one in planned["outcomes"]] == [True, True]
     assert {one["gate"] for one in planned["gates"] if one["passed"]} == {
-        "growth", "perplexity", "protected", "success",
+        "growth", "perplexity", "success",
     }  # fmt: skip
     assert json.loads(done("edit", "show", edit, "--json").out) == planned
     shown = done("edit", "show", edit).out

@@ -27,7 +27,7 @@ from knedit.records import Checkpoint, Edit, EditTarget, Fact, Prompt, Relation,
 from tests.flows.making import attributed, save_model
 
 LOOSE = Gating({"perplexity": 1e6, "protected": 0.0, "earlier": 0.0, "growth": 1e3})
-CHOICES = Choices("closed-form", "prior", columns=12, layers=(1, 2), steps=60, gating=LOOSE)
+CHOICES = Choices("closed-form", "prior", columns=12, layers=(0, 1, 2), steps=60, gating=LOOSE)
 WISHES = Wishes(updates=["capital/France=Rome"], erasures=["country/Oslo"])
 
 
@@ -72,7 +72,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
         yield opened
 
 
-def ready(catalog: Catalog, folder: Path, name: str = "llama") -> tuple[Checkpoint, Model]:
+def ready(catalog: Catalog, folder: Path, name: str = "gpt2") -> tuple[Checkpoint, Model]:
     checkpoint = add_checkpoint(catalog, save_model(name, folder / "base"))
     return checkpoint, load_checkpoint(checkpoint, device="cpu")
 
@@ -98,8 +98,8 @@ def test_a_plan_is_solved_once_and_written_as_it_was_solved(name: str, catalog: 
     ]
     assert [one.converged for one in planned.outcomes] == [True, True]
     assert {gate.gate for gate in planned.gates} >= {"growth", "success"}
-    assert all(len(step.neurons) <= 24 for step in planned.steps)
-    assert all({layer for layer, _ in step.neurons} == {1, 2} for step in planned.steps)
+    assert all(len(step.neurons) <= 36 for step in planned.steps)
+    assert all({layer for layer, _ in step.neurons} == {0, 1, 2} for step in planned.steps)
     changes = solve_edit(planned, model)
     chosen = {neuron for step in planned.steps for neuron in step.neurons}
     assert {(change.layer, index) for change in changes for index in change.indices} == chosen
@@ -122,10 +122,10 @@ def test_all_columns_of_a_layer_belong_to_the_plan(catalog: Catalog, tmp_path: P
     checkpoint, model = ready(catalog, tmp_path)
     planned = read_edit(catalog, plan(catalog, checkpoint, model, choices=replace(CHOICES, columns=0)))
     width = checkpoint.ffn_width
-    assert [len(step.neurons) for step in planned.steps] == [2 * width, 0]
-    assert [len(change.indices) for change in solve_edit(planned, model)] == [width, width]
+    assert [len(step.neurons) for step in planned.steps] == [3 * width, 0]
+    assert [len(change.indices) for change in solve_edit(planned, model)] == [width] * 3
     assert [one.layers["1"]["columns"] for one in planned.outcomes] == [width, width]
-    assert len(describe_edit(catalog, planned)) == 2 * width
+    assert len(describe_edit(catalog, planned)) == 3 * width
 
 
 def test_the_same_plan_is_not_solved_again_and_other_statistics_make_another(
@@ -135,7 +135,7 @@ def test_the_same_plan_is_not_solved_again_and_other_statistics_make_another(
     edit = plan(catalog, checkpoint, model)
     assert edit.config["joint"]["statistics"][0].startswith("starter:")
     before = {path: path.stat().st_mtime_ns for path in folder_of(checkpoint.sha256).iterdir()}
-    assert {path.name for path in before} == {"layer-0001.safetensors", "layer-0002.safetensors"}
+    assert {path.name for path in before} == {f"layer-000{layer}.safetensors" for layer in range(3)}
     assert all(path.is_relative_to(cache) for path in before)
     assert plan(catalog, checkpoint, model) == edit
     assert {path: path.stat().st_mtime_ns for path in folder_of(checkpoint.sha256).iterdir()} == before
@@ -144,7 +144,7 @@ def test_the_same_plan_is_not_solved_again_and_other_statistics_make_another(
 
 
 def test_neurons_of_protected_facts_are_no_plans(catalog: Catalog, tmp_path: Path) -> None:
-    checkpoint, model = attributed(catalog, save_model("llama", tmp_path / "base"))
+    checkpoint, model = attributed(catalog, save_model("gpt2", tmp_path / "base"))
     edit = plan(catalog, checkpoint, model)
     refinement = catalog.latest_refinement(checkpoint.id)
     assert edit.refinement_id == refinement.id
@@ -155,11 +155,11 @@ def test_neurons_of_protected_facts_are_no_plans(catalog: Catalog, tmp_path: Pat
     assert chosen.isdisjoint(barred)
     free = plan(catalog, checkpoint, model, choices=replace(CHOICES, columns=0))
     every = {neuron for step in read_edit(catalog, free).steps for neuron in step.neurons}
-    assert every == {(layer, index) for layer in (1, 2) for index in range(checkpoint.ffn_width)} - barred
+    assert every == {(layer, index) for layer in (0, 1, 2) for index in range(checkpoint.ffn_width)} - barred
 
 
 def test_a_plan_may_mix_solvers(catalog: Catalog, tmp_path: Path) -> None:
-    checkpoint, model = attributed(catalog, save_model("llama", tmp_path / "base"))
+    checkpoint, model = attributed(catalog, save_model("gpt2", tmp_path / "base"))
     mixed = replace(CHOICES, erase_solver="zero", roles=("fact", "relation", "generic"))
     wishes = Wishes(updates=["capital/France=Rome"], erasures=["country/Oslo"], amplified=["capital/Italy"])
     planned = read_edit(catalog, plan(catalog, checkpoint, model, wishes, mixed))
@@ -288,20 +288,20 @@ def test_layers_that_the_model_has_not_are_refused(
 
 def test_layers_that_share_their_weights_are_refused(catalog: Catalog, tmp_path: Path) -> None:
     checkpoint, model = ready(catalog, tmp_path, "albert")
-    with pytest.raises(EditError, match="the layers 1 and 2 share their weights"):
+    with pytest.raises(EditError, match="the layers 0 and 1 share their weights"):
         plan(catalog, checkpoint, model)
 
 
 def test_statistics_of_other_weights_are_refused(catalog: Catalog, tmp_path: Path) -> None:
     checkpoint, model = ready(catalog, tmp_path)
     plan(catalog, checkpoint, model)
-    other = add_checkpoint(catalog, save_model("llama", tmp_path / "other", seed=1), name="other")
+    other = add_checkpoint(catalog, save_model("gpt2", tmp_path / "other", seed=1), name="other")
     folder_of(other.sha256).mkdir()
     for path in folder_of(checkpoint.sha256).iterdir():
         (folder_of(other.sha256) / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(EditError, match=f"the statistics are of the weights {checkpoint.sha256[:12]}, layer 1, not"):
+    with pytest.raises(EditError, match=f"the statistics are of the weights {checkpoint.sha256[:12]}, layer 0, not"):
         plan(catalog, other, load_checkpoint(other, device="cpu"))
-    (folder_of(other.sha256) / "layer-0001.safetensors").write_bytes(b"rubbish")
+    (folder_of(other.sha256) / "layer-0000.safetensors").write_bytes(b"rubbish")
     with pytest.raises(CheckpointError, match="the statistics cannot be read"):
         plan(catalog, other, load_checkpoint(other, device="cpu"))
 
