@@ -33,7 +33,7 @@ _SHOWN = 40  # value vectors of solvers that choose their own neurons; JSON tell
     "solvers",
     multiple=True,
     metavar="S",
-    help="For updates: embedding [default], closed-form. For erasures: zero, unk, prior [with closed-form].",
+    help="embedding, closed-form or optimised for updates; zero, unk or prior for erasures.",
 )
 @click.option(
     "--columns", type=click.IntRange(min=0), help="closed-form, prior: value vectors a fact and layer; 0: all."

@@ -41,8 +41,8 @@ _SHORT = ("argmax", "generated", "es", "ps", "paraphrase_argmax", "ns", "neighbo
 
 def run_suite(address: str | None, file: str, checkpoint: str, *, as_json: bool, **options: Any) -> None:
     """Run a suite on a checkpoint and print its report."""
+    from knedit.flows.suite_registry import find_solver
     from knedit.flows.suite_report import SuiteWish, evaluate_suite
-    from knedit.flows.suite_solvers import find_solver
 
     dtype, state = options.pop("dtype"), options.pop("state")
     wish = SuiteWish(file=Path(file), **options)

@@ -79,7 +79,7 @@ SOLVERS: Mapping[str, Mapping[str, Solver]] = {
     "erase": {"zero": _zero, "unk": _unk},
     "amplify": {"scale": _scale},
 }
-JOINT: Mapping[str, frozenset[str]] = {"update": frozenset({"closed-form"}), "erase": frozenset({"prior"})}
+JOINT: Mapping[str, frozenset[str]] = {"update": frozenset({"closed-form", "optimised"}), "erase": frozenset({"prior"})}
 
 
 def verb_of(operation: str) -> str:

@@ -17,6 +17,7 @@ from knedit.flows.choices import Choices
 from knedit.flows.goals import Goal
 from knedit.flows.stacking import Earlier
 from knedit.flows.surroundings import Wished, barred_columns, kept_facts, neighbours_of, wishes_of
+from knedit.flows.training import train_changes
 from knedit.models.layout import Layout
 from knedit.models.model import Model
 from knedit.records import Refinement
@@ -122,7 +123,10 @@ def solve_together(
     while True:
         solution, lost = _attempt(model, wished, around, recipe)
         if solution is not None and not lost:
-            return Joint(solution.changes, tuple(wished), solution.solved, failures)
+            changes = solution.changes
+            if choices.update_solver == "optimised":
+                changes = train_changes(catalog, model, wished, changes, recipe)
+            return Joint(tuple(changes), tuple(wished), solution.solved, failures)
         failures |= lost
         wished = [one for one in wished if one.wish.target not in lost]
         _tell(lost, choices, wished)

@@ -16,6 +16,7 @@ from knedit.errors import KneditError
 from knedit.evaluation.cases import Rewrite
 from knedit.flows.sources import starter_source
 from knedit.flows.statistics import find_statistics, site_of_prompt
+from knedit.flows.suite_solvers import SolvedRewrites, SuiteContext
 from knedit.records import Prompt
 from knedit.starter.sentences import sentences
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from knedit.editing.joint import Neighbours, Recipe, Surroundings
     from knedit.editing.statistics import Statistics
     from knedit.editing.wishes import Wish
-    from knedit.flows.suite_solvers import SolvedRewrites, SuiteContext
     from knedit.models.model import Model
     from knedit.models.prompting import Query
 
@@ -42,9 +42,8 @@ class JointSolver:
     statistics: "Statistics"
     _keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
 
-    def __call__(self, model: "Model", rewrites: Sequence[Rewrite], context: "SuiteContext") -> "SolvedRewrites":
+    def __call__(self, model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext) -> SolvedRewrites:
         from knedit.editing.joint import Plan
-        from knedit.flows.suite_solvers import SolvedRewrites
 
         began = time.perf_counter()
         if context.earlier:
@@ -74,7 +73,7 @@ class JointSolver:
                 JointSolver._search(search, [wish], failures)
 
     def _around(
-        self, model: "Model", rewrites: Sequence[Rewrite], context: "SuiteContext", recipe: "Recipe"
+        self, model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext, recipe: "Recipe"
     ) -> "Surroundings":
         from knedit.editing.joint import Surroundings
 
@@ -122,7 +121,7 @@ def closed_form(model: "Model") -> JointSolver:
     return JointSolver(Recipe(layers), found)
 
 
-def _wish(model: "Model", rewrite: Rewrite, context: "SuiteContext") -> "Wish":
+def _wish(model: "Model", rewrite: Rewrite, context: SuiteContext) -> "Wish":
     from knedit.editing.wishes import Wish, reworded
     from knedit.models.prompting import usable
 

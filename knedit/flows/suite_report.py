@@ -18,7 +18,7 @@ from knedit.errors import EditError, FactsError
 from knedit.evaluation.cases import Case
 from knedit.evaluation.figures import mean_figures
 from knedit.flows.suite import Progress, Ran, Run, run_cases
-from knedit.flows.suite_solvers import find_solver
+from knedit.flows.suite_registry import find_solver
 from knedit.flows.suite_state import State, SuiteRecord
 from knedit.flows.suites import Surroundings, read_suite
 from knedit.starter.held_out import held_out_text, text_name

@@ -14,7 +14,6 @@ from knedit.editing.solve import solve
 from knedit.editing.steps import Neuron, Step
 from knedit.errors import EditError, KneditError
 from knedit.evaluation.cases import Rewrite
-from knedit.flows.suite_joint import closed_form
 from knedit.flows.suites import KnownFact
 from knedit.models.prompting import encode_prompt
 from knedit.records import Prompt
@@ -112,24 +111,3 @@ def random_neurons(neurons: Sequence[Neuron], width: int, seed: str) -> tuple[Ne
         picked = chance.sample(others, min(len(own), len(others)))
         found += [(layer, index) for index in picked + chance.sample(sorted(own), len(own) - len(picked))]
     return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class SuiteChoice:
-    """A solver of the registry: `make` prepares it for a model; `summary` says in a few words what it does."""
-
-    make: "Callable[[Model], SuiteSolver]"
-    summary: str
-
-
-SUITE_SOLVERS: Mapping[str, SuiteChoice] = {
-    "closed-form": SuiteChoice(closed_form, "columns chosen by the facts' keys, solved with statistics in view"),
-    "embedding": SuiteChoice(embedding, "the paper's: output embeddings into neurons ranked by attribution"),
-}
-
-
-def find_solver(name: str) -> SuiteChoice:
-    """Return the solver of this name; raise EditError where there is none."""
-    if name not in SUITE_SOLVERS:
-        raise EditError(f"there is no solver {name!r} for suites", "--solver", f"Choose {', '.join(SUITE_SOLVERS)}.")
-    return SUITE_SOLVERS[name]

@@ -82,7 +82,7 @@ def test_values_outcomes_and_gates_of_nothing_are_refused(catalog: Catalog) -> N
         {"gates": [EditGate(3, "growth", 1.0, 2.0, True)]},
     ):
         with pytest.raises(CatalogError, match=r"(?i)refuses the records|foreign key"):
-            catalog.put_edit(EDIT, TARGETS, NEURONS, **bad)  # type: ignore[arg-type]
+            catalog.put_edit(EDIT, TARGETS, NEURONS, **bad)
     assert catalog.edits() == []
 
 

@@ -174,7 +174,9 @@ def test_a_solver_goes_to_the_operations_that_know_it() -> None:
     own = {**usual, "update": "closed-form", "erase": "prior"}
     assert [assign_solvers(names) for names in (("closed-form",), ("prior", "closed-form"))] == [own] * 2
     assert assign_solvers(("closed-form", "unk")) == {**own, "erase": "unk"}
-    with pytest.raises(EditError, match=r"no solver 'magic' \(edit\)\. Choose among embedding, closed-form, zero, unk"):
+    with pytest.raises(
+        EditError, match=r"no solver 'magic' \(edit\)\. Choose among embedding, closed-form, optimised, zero"
+    ):
         assign_solvers(["zero", "magic"])
 
 

@@ -173,6 +173,15 @@ def test_a_plan_may_mix_solvers(catalog: Catalog, tmp_path: Path) -> None:
     assert {one.group for one in choose_probes(catalog, planned)} >= {"updated", "erased", "amplified"}
 
 
+def test_the_optimised_solver_trains_the_same_columns_further(catalog: Catalog, tmp_path: Path) -> None:
+    checkpoint, model = ready(catalog, tmp_path)
+    solved = read_edit(catalog, plan(catalog, checkpoint, model))
+    trained = read_edit(catalog, plan(catalog, checkpoint, model, choices=replace(CHOICES, update_solver="optimised")))
+    assert {gate.gate: gate.value for gate in trained.gates}["success"] == 1.0
+    assert [step.neurons for step in trained.steps] == [step.neurons for step in solved.steps]
+    assert trained.edit.id != solved.edit.id
+
+
 def test_erasing_a_relation_solves_each_of_its_facts(catalog: Catalog, tmp_path: Path) -> None:
     checkpoint, model = ready(catalog, tmp_path)
     planned = read_edit(catalog, plan(catalog, checkpoint, model, Wishes(relations=["country"])))

@@ -1,0 +1,64 @@
+"""Train a plan's solved value vectors further by gradient, with what other facts' prompts say in view.
+
+The columns stay those that the closed form chose. Knows no choice of columns.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from knedit.catalog.store import Catalog
+from knedit.editing.joint import Recipe
+from knedit.editing.optimised import Training, train_values
+from knedit.editing.prior import subject_free
+from knedit.editing.solve import ValueChange
+from knedit.editing.targets import Sought
+from knedit.editing.wishes import Wish, contexts_of
+from knedit.errors import ModelError
+from knedit.flows.surroundings import Wished, prompts_by_fact, site_query
+from knedit.models.model import Model
+from knedit.models.prompting import Query, encode_prompt, usable
+from knedit.records import Prompt
+from knedit.starter.sentences import sentences
+
+PROTECTED = 16  # other facts of each relation, and protected ones, whose answers are kept in view
+
+logger = logging.getLogger(__name__)
+
+
+def train_changes(
+    catalog: Catalog, model: Model, wished: Sequence[Wished], start: Sequence[ValueChange], recipe: Recipe
+) -> tuple[ValueChange, ...]:
+    """Return changes of the same columns, trained from a closed form's; the model is untouched."""
+    sought = [_sought(model, one.wish, recipe) for one in wished]
+    found = train_values(model, sought, _kept(catalog, model, wished), start=start, training=Training())
+    logger.info("Trained %d steps; in the worst context %.3g was left before the last", found.steps, found.worst)
+    return found.changes
+
+
+def _sought(model: Model, wish: Wish, recipe: Recipe) -> Sought:
+    contexts = contexts_of(wish, sentences(), recipe.variety)
+    texts = [context.text for context in contexts]
+    queries = tuple(site_query(model, Prompt.make(0, "attribute", t, wish.answer), wish.subject) for t in texts)
+    weights = tuple(context.weight for context in contexts)
+    if wish.new is not None:
+        return Sought(queries, weights, "update")
+    priors = tuple(recipe.margin * chance for chance in subject_free(model, wish, texts, recipe.neutral))
+    return Sought(queries, weights, "erase", priors)
+
+
+def _kept(catalog: Catalog, model: Model, wished: Sequence[Wished]) -> list[Query]:
+    edited = {one.fact.id for one in wished}
+    subjects = {one.fact.subject for one in wished}
+    groups = [catalog.facts(relation=relation) for relation in dict.fromkeys(one.wish.relation for one in wished)]
+    groups.append(catalog.facts(statuses=["protected"]))
+    found: dict[int, Query] = {}
+    for facts in groups:
+        able = [f for f in facts if f.id not in edited and f.subject not in subjects and f.status != "retired"]
+        chosen = sorted(able, key=lambda fact: fact.id)[:PROTECTED]
+        prompts = prompts_by_fact(catalog, chosen)
+        for fact in chosen:
+            for prompt in [one for one in prompts[fact.id] if usable(model, one)][:1]:
+                with suppress(ModelError):  # what the model cannot be asked, it cannot lose
+                    found[fact.id] = encode_prompt(model, prompt)
+    return list(found.values())
