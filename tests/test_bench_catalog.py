@@ -1,18 +1,18 @@
 """The benchmark of the catalog, but for its clock: that it runs on a small world, and what its world is."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-
-import pytest
 
 from knedit.catalog.store import Catalog
 from scripts.benchmark.questions import QUESTIONS
 from scripts.benchmark.synthetic import LAYERS, RELATIONS, WIDTH, World
 
 ROOT = Path(__file__).parents[1]
+HERE = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def test_the_world_is_the_same_again_and_each_fact_has_its_number_of_neurons() -> None:
@@ -34,7 +34,7 @@ def test_the_commonest_neuron_is_in_about_a_quarter_of_the_facts() -> None:
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "scripts/bench_catalog.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=HERE, capture_output=True, text=True, check=False)
 
 
 def test_it_runs_and_a_second_time_asks_alone(database: str, tmp_path: Path) -> None:
@@ -59,6 +59,6 @@ def test_it_leaves_a_catalog_of_something_else_alone(sqlite_url: str) -> None:
     assert told.stderr.startswith("Error: The catalog holds something else")
 
 
-@pytest.mark.parametrize("option", ["--facts", "--rows", "--json", "--quick", "--points"])
-def test_its_help_tells_every_option(option: str) -> None:
-    assert option in bench("--help").stdout
+def test_its_help_tells_every_option() -> None:
+    told = bench("--help").stdout
+    assert [one for one in ("--facts", "--rows", "--points", "--json", "--quick") if one not in told] == []

@@ -134,7 +134,7 @@ def _sqlite_steps(connection: Connection, statement: str, values: Any) -> Iterat
 
 
 def _postgres_steps(connection: Connection, statement: str, values: Any) -> Iterator[tuple[str, str, bool]]:
-    found = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).scalar()
+    found: Any = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).scalar()
     waiting = [(json.loads(found) if isinstance(found, str) else found)[0]["Plan"]]
     while waiting:
         node = waiting.pop()

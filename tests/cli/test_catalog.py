@@ -67,9 +67,8 @@ def test_checking_exits_with_zero_where_nothing_is_wrong_else_with_one(place: Pa
     assert (ran.code, ran.out) == (0, "Nothing is wrong with the catalog at sqlite:///facts.db\n")
     ran = knedit("--database", "other.db", "catalog", "check", "--json")
     assert ran.code == 1
-    assert [(one["check"], one["what"]) for one in json.loads(ran.out)] == [
-        ("files", "the checkpoint's folder is gone")
-    ]
+    (finding,) = json.loads(ran.out)
+    assert (finding["check"], finding["what"]) == ("files", "the checkpoint's folder is gone")
 
 
 def test_a_backup_comes_back(place: Path) -> None:
