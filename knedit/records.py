@@ -22,7 +22,14 @@ Config = Mapping[str, Any]
 
 def fingerprint(*parts: object) -> int:
     """Return a 63-bit id from the sha256 of `parts` as canonical JSON (keys sorted, no spaces, UTF-8)."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return fingerprint_of(canonical(*parts))
+
+
+def canonical(*parts: object) -> str:
+    return json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def fingerprint_of(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
@@ -104,11 +111,15 @@ class RequestedRewrite:
 
 @dataclass(frozen=True, slots=True)
 class PublishedNeurons:
-    """The neurons, as (layer, index), that others published for the fact that `dataset` knows by `key`."""
+    """The neurons, as (layer, index), that others published for the fact that `dataset` knows by `key`.
+
+    `method` is the publisher's word for how they were found, empty where there is but one way.
+    """
 
     dataset: str
     key: str
     neurons: tuple[tuple[int, int], ...]
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)

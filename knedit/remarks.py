@@ -36,7 +36,7 @@ class StatusChange:
         prompt_id: int | None = None,
         reason: str = "",
     ) -> "StatusChange":
-        own = fingerprint("status", fact_id, prompt_id, before, after, reason, changed_by, _moment(changed_at))
+        own = fingerprint("status", fact_id, prompt_id, before, after, reason, changed_by, in_utc(changed_at))
         return cls(own, fact_id, prompt_id, before, after, reason, changed_by, changed_at)
 
 
@@ -50,7 +50,7 @@ class FactNote:
 
     @classmethod
     def make(cls, fact_id: int, text: str, *, written_by: str, written_at: datetime) -> "FactNote":
-        own = fingerprint("fact note", fact_id, text, written_by, _moment(written_at))
+        own = fingerprint("fact note", fact_id, text, written_by, in_utc(written_at))
         return cls(own, fact_id, text, written_by, written_at)
 
 
@@ -68,7 +68,7 @@ class NeuronNote:
     def make(
         cls, checkpoint_id: int, layer: int, index: int, text: str, *, written_by: str, written_at: datetime
     ) -> "NeuronNote":
-        own = fingerprint("neuron note", checkpoint_id, layer, index, text, written_by, _moment(written_at))
+        own = fingerprint("neuron note", checkpoint_id, layer, index, text, written_by, in_utc(written_at))
         return cls(own, checkpoint_id, layer, index, text, written_by, written_at)
 
 
@@ -123,6 +123,6 @@ class NeuronDescription:
     read_at: datetime
 
 
-def _moment(when: datetime) -> str:
+def in_utc(when: datetime) -> str:
     """Return the moment as fingerprints tell it: in UTC, whatever its time zone."""
     return when.astimezone(UTC).isoformat()

@@ -1,5 +1,6 @@
 """Where knedit keeps what it is not told to keep elsewhere: read from the environment, never at import."""
 
+import getpass
 import os
 from pathlib import Path
 
@@ -16,3 +17,13 @@ def cache_folder() -> Path:
     if told := os.environ.get("KNEDIT_CACHE"):
         return Path(told).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "knedit"
+
+
+def user_name() -> str:
+    """Return who signs what is written into a catalog: `KNEDIT_USER`, else the login name, or "" without either."""
+    if told := os.environ.get("KNEDIT_USER", "").strip():
+        return told
+    try:
+        return getpass.getuser().strip()
+    except (ImportError, KeyError, OSError):  # no such user on this machine, as in a container
+        return ""

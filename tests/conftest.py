@@ -64,6 +64,13 @@ def postgres_catalog_url(postgres_server: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def another_postgres_url(postgres_server: str) -> Iterator[str]:
+    """Yield the address of a new, empty database that a module's tests share."""
+    with new_database(postgres_server) as url:
+        yield url
+
+
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """Return the address of an SQLite file that is not there yet."""

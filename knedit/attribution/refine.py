@@ -47,6 +47,10 @@ class Thresholds:
     def as_config(self) -> dict[str, Any]:
         return asdict(self)
 
+    def generic_from(self, relations: int) -> int:
+        """Return in how many of so many relations a neuron is generic."""
+        return max(_LEAST_GENERIC_RELATIONS, floor(self.hub_relations * relations) + 1)
+
 
 def refine(
     refinement_id: int, facts: Iterable[AttributedFact], counts: Iterable[CoarseCount], thresholds: Thresholds
@@ -113,7 +117,7 @@ def _roles(
     """Return the role of each (relation, layer, index)."""
     facts = Counter((count.relation_id, count.layer, count.index) for count in kept)
     relations = Counter((layer, index) for _, layer, index in facts)
-    generic = max(_LEAST_GENERIC_RELATIONS, floor(thresholds.hub_relations * len(sizes)) + 1)
+    generic = thresholds.generic_from(len(sizes))
     roles = {}
     for (relation, layer, index), number in facts.items():
         if relations[layer, index] >= generic:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from knedit.records import AttributionRun, Fact, KnowledgeNeuron, Prompt, PromptAttribution, Relation
+from knedit.records import NEURON_ROLES, AttributionRun, Fact, KnowledgeNeuron, Prompt, PromptAttribution, Relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,19 @@ class ImportCount:
     prompts: Count
     sources: Count = Count()
     rewrites: Count = Count()
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCount:
+    """What became of one data set's records by one method: facts with their neurons, or prompts with their scores.
+
+    `refinement_id` is None for scores, which are yet to be refined.
+    """
+
+    run: AttributionRun
+    refinement_id: int | None
+    records: Count
+    neurons: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +71,20 @@ class Hub:
     share_of_relations: float
     roles: Mapping[str, int]
 
+    @property
+    def role(self) -> str:
+        """The widest role that the neuron plays in any fact: "generic", else "relation", else "fact"."""
+        return next(role for role in reversed(NEURON_ROLES) if self.roles[role])
+
 
 @dataclass(frozen=True, slots=True)
 class RelationNeuron:
-    """A neuron, the number of one relation's facts that hold it, and the sum of its scores in them."""
+    """A neuron, the number of one relation's facts that hold it, and the sum of its scores in them (None: unscored)."""
 
     layer: int
     index: int
     facts: int
-    score: float
+    score: float | None
     generic: bool
 
 
@@ -88,3 +106,12 @@ class PromptOutcome:
     fact: Fact
     prompt: Prompt
     attribution: PromptAttribution
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCount:
+    """A label, and how many facts and neurons have it."""
+
+    label: str
+    facts: int
+    neurons: int

@@ -141,17 +141,6 @@ class FactVerbs(StagingTransactions):
                 raise CatalogError(f'{len(found)} facts answer to "{reference}"', cure=which)
             return found[0]
 
-    def set_fact_status(self, fact_ids: Collection[int], status: str) -> int:
-        """Give the facts this status; return how many had another one."""
-        if status not in STATUSES:
-            raise CatalogError(f'There is no status "{status}"', cure=did_you_mean(status, STATUSES))
-        facts, changed = schema.facts, 0
-        with self._writing() as connection:
-            for batch in batches(fact_ids):
-                differing = and_(facts.c.id.in_(batch), facts.c.status != status)
-                changed += connection.execute(update(facts).where(differing).values(status=status)).rowcount
-        return changed
-
 
 def _label(connection: Connection, labels: Mapping[int, str]) -> None:
     table = schema.relations

@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import delete, select
 
 from knedit.catalog import counting, queries, schema
-from knedit.catalog.answers import Hub, NeuronUse, RelationNeuron
+from knedit.catalog.answers import NeuronUse
 from knedit.catalog.rows import batches, put
 from knedit.catalog.staging import StagingTransactions
 from knedit.errors import CatalogError
-from knedit.records import NEURON_ROLES, Fact, KnowledgeNeuron, RefinedFact, Refinement, show_id
+from knedit.records import Fact, KnowledgeNeuron, RefinedFact, Refinement, show_id
 
 _RESULTS = (schema.neuron_counts, schema.refined_relations, schema.knowledge_neurons, schema.refined_facts)
 _FACT_WIDTH = len(schema.facts.c)
@@ -55,10 +55,11 @@ class RefinementVerbs(StagingTransactions):
             return found[0]
         table = schema.checkpoints
         with self._reading() as connection:
-            name = connection.scalar(select(table.c.name).where(table.c.id == checkpoint_id))
-        if name is None:
+            row = connection.execute(select(table.c.name, table.c.sha256).where(table.c.id == checkpoint_id)).first()
+        if row is None:
             raise CatalogError(f"There is no checkpoint {show_id(checkpoint_id)} in the catalog")
-        raise CatalogError(f'The checkpoint "{name}" has no refined neurons yet', cure=f"Run: knedit refine {name}")
+        command = f"refine {row.name}" if row.sha256 else f"neurons import PATH --checkpoint {row.name}"
+        raise CatalogError(f'The checkpoint "{row.name}" has no refined neurons yet', cure=f"Run: knedit {command}")
 
     def refined_facts(self, refinement_id: int) -> list[RefinedFact]:
         """Return how refinement went for each fact, by fact id."""
@@ -73,14 +74,10 @@ class RefinementVerbs(StagingTransactions):
         wanted = (
             select(table)
             .where(table.c.refinement_id == refinement_id, table.c.fact_id == fact_id)
-            .order_by(table.c.score.desc(), table.c.layer, table.c["index"])
+            .order_by(table.c.score.desc().nulls_last(), table.c.layer, table.c["index"])
         )
         with self._reading() as connection:
             return [KnowledgeNeuron(*row) for row in connection.execute(wanted)]
-
-    def users_of(self, refinement_id: int, layer: int, index: int) -> list[NeuronUse]:
-        """Return the facts that hold the neuron, the highest score first; ties by relation's key, subject, object."""
-        return self.sharing(refinement_id, [(layer, index)])
 
     def sharing(self, refinement_id: int, neurons: Collection[tuple[int, int]]) -> list[NeuronUse]:
         """Return the facts that hold any of the (layer, index) pairs: by layer and index, then as `users_of`."""
@@ -90,25 +87,3 @@ class RefinementVerbs(StagingTransactions):
                 for batch in batches(sorted(set(neurons)), 400)
                 for row in connection.execute(queries.uses(refinement_id, batch))
             ]
-
-    def hubs(self, refinement_id: int, *, limit: int = 20) -> list[Hub]:
-        """Return the neurons that most facts hold; ties by relations, then layer and index."""
-        with self._reading() as connection:
-            n_facts, n_relations = connection.execute(queries.refined_totals(refinement_id)).one()
-            return [
-                Hub(layer, index, facts, relations, facts / n_facts, relations / n_relations, _by_role(counts))
-                for layer, index, facts, relations, *counts in connection.execute(queries.hubs(refinement_id, limit))
-            ]
-
-    def relation_neurons(self, refinement_id: int, relation_id: int) -> list[RelationNeuron]:
-        """Return the neurons of a relation's facts, the most facts first; ties by score, then layer and index."""
-        with self._reading() as connection:
-            found = connection.execute(queries.relation_neurons(refinement_id, relation_id))
-            return [
-                RelationNeuron(layer, index, facts, score, bool(generic))
-                for layer, index, facts, score, generic in found
-            ]
-
-
-def _by_role(counts: list[int]) -> dict[str, int]:
-    return dict(zip(NEURON_ROLES, counts, strict=True))

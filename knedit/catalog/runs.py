@@ -132,8 +132,9 @@ class RunVerbs(Transactions):
     def coarse_counts(self, run_id: int, threshold: float) -> Iterator[CoarseCount]:
         """Yield, for each fact and neuron, in how many prompts it reached `threshold` times the prompt's peak.
 
-        Only prompts that count are asked: status "ok" or "inexact", and a peak above 0. In the order of fact id,
-        layer, index, so that a fact's neurons come together; one statement, read as it is consumed.
+        Only prompts that count are asked: status "ok" or "inexact", a peak above 0, not retired since, nor their fact.
+        In the order of fact id, layer, index, so that a fact's neurons come together; one statement, read as it is
+        consumed.
         """
         with self._reading() as connection:
             reader = connection.execution_options(yield_per=10_000)
@@ -141,7 +142,7 @@ class RunVerbs(Transactions):
                 yield CoarseCount(*row)
 
     def attributed_facts(self, run_id: int) -> list[AttributedFact]:
-        """Return the run's facts by id, each with the number of its prompts that count, which may be 0."""
+        """Return the run's facts but retired ones, by id, with the number of their prompts that count, maybe 0."""
         with self._reading() as connection:
             return [AttributedFact(*row) for row in connection.execute(queries.attributed_facts(run_id))]
 

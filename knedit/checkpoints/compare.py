@@ -1,22 +1,24 @@
-"""Whether a checkpoint's bytes differ from its parent's only in the slices that its manifest names.
+"""Whether a checkpoint's bytes differ from its parent's in just the slices that its manifest names.
 
 Knows nothing of edits. Both folders are streamed side by side; only blocks of them are in memory.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from knedit.checkpoints.dtypes import bits_type
+from knedit.checkpoints.dtypes import BIT_WIDTHS
 from knedit.checkpoints.fingerprint import file_sha256, may_be_written
 from knedit.checkpoints.folder import OWN_FILES, carried_files, reach, reading
 from knedit.checkpoints.header import TensorPlace
 from knedit.checkpoints.manifest import ChangedTensor, Manifest
-from knedit.checkpoints.shards import check_slices, read_places, weight_files, weight_set
-from knedit.checkpoints.slices import BLOCK, read_exactly, row_blocks
+from knedit.checkpoints.shards import find_matrix, read_places, weight_files, weight_set
+from knedit.checkpoints.slices import BLOCK, read_exactly
 
 Found = dict[str, int]  # by tensor, how many of its listed slices differ
 
@@ -38,18 +40,19 @@ def compare_files(parent: Path, manifest: Manifest, hashes: Mapping[str, str]) -
 
 
 def compare_weights(folder: Path, parent: Path, manifest: Manifest, found: Found) -> Iterator[str]:
-    """Yield a sentence for each tensor that differs from the parent's outside of what `manifest` names.
+    """Yield a sentence for each tensor that differs from the parent's otherwise than `manifest` tells.
 
     Fills `found`. Raises CheckpointError when a folder cannot be read or the manifest does not fit it.
     """
     places = read_places(parent)
-    changed = {change.tensor: change for change in manifest.changed}
+    changed: dict[str, list[ChangedTensor]] = {}
     for change in manifest.changed:
         place = places.get(change.tensor)
         if place is None or place.file != change.file:
             yield f"The manifest names {change.tensor} in {change.file}, which the parent has not"
             return
-        check_slices(parent, place, change.axis, change.indices)
+        find_matrix(parent, place, change.axis, change.indices, member=change.member, span=change.span)
+        changed.setdefault(change.tensor, []).append(change)
     for file in weight_files(parent):
         mine, theirs = reach(folder, file), reach(parent, file)
         shard = [place for place in places.values() if place.file == file]
@@ -61,23 +64,60 @@ def compare_weights(folder: Path, parent: Path, manifest: Manifest, found: Found
             elif not _same(handles, 0, shard[0].begin if shard else size):
                 yield f"The header of {file} differs from the parent's"
             else:
-                yield from _compare_tensors(handles, shard, changed, found)
+                for place in shard:
+                    yield from _compare_tensor(handles, place, changed.get(place.name, []), found)
 
 
-def _compare_tensors(
-    handles: tuple[int, int], shard: list[TensorPlace], changed: Mapping[str, ChangedTensor], found: Found
+@dataclass(frozen=True, slots=True, eq=False)
+class _Listed:
+    """A change that the manifest lists, and which of its tensor's slices are listed and were found to differ."""
+
+    change: ChangedTensor
+    listed: NDArray[np.bool_]
+    differing: NDArray[np.bool_]
+
+    def cover(self, member: NDArray[Any], row: NDArray[Any], column: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell which of these differing numbers lie in listed slices, and note those slices."""
+        index, across = (column, row) if self.change.axis == 1 else (row, column)
+        inside: NDArray[np.bool_] = self.listed[index] & (member == (self.change.member or 0))
+        if self.change.span:
+            inside &= (across >= self.change.span[0]) & (across < self.change.span[1])
+        self.differing[index[inside]] = True
+        return inside
+
+
+def _compare_tensor(
+    handles: tuple[int, int], place: TensorPlace, changes: Sequence[ChangedTensor], found: Found
 ) -> Iterator[str]:
-    for place in shard:
-        change = changed.get(place.name)
-        if change is None:
-            if not _same(handles, place.begin, place.end):
-                yield f"Tensor {place.name} in {place.file} differs from the parent's"
-            continue
-        differing = set(np.flatnonzero(_differing_slices(handles, place, change.axis)).tolist())
-        found[place.name] = len(differing.intersection(change.indices))
-        if others := sorted(differing.difference(change.indices)):
-            shown = ", ".join(map(str, others[:5])) + (", …" if len(others) > 5 else "")
-            yield f"Tensor {place.name} in {place.file} differs from the parent's in slices no edit names: {shown}"
+    if not changes:
+        if not _same(handles, place.begin, place.end):
+            yield f"Tensor {place.name} in {place.file} differs from the parent's"
+        return
+    listed = [_listed(place, change) for change in changes]
+    axis, strange = changes[0].axis, set()
+    for numbers in _differing_numbers(handles, place):
+        where = np.unravel_index(numbers, (1, *place.shape)[-3:])
+        covered = np.zeros(len(numbers), dtype=np.bool_)
+        for one in listed:
+            covered |= one.cover(*where)
+        strange.update(np.unique(where[1 + axis][~covered]).tolist())
+    found[place.name] = sum(int(one.differing.sum()) for one in listed)
+    if strange:
+        yield f"Tensor {place.name} in {place.file} differs from the parent's in slices no edit names: {_few(strange)}"
+    idle = {index for one in listed for index in one.change.indices if not one.differing[index]}
+    if idle:
+        yield f"Tensor {place.name} in {place.file} is the parent's in slices that the edit names: {_few(idle)}"
+
+
+def _listed(place: TensorPlace, change: ChangedTensor) -> _Listed:
+    length = place.shape[-2:][change.axis]
+    listed = np.zeros(length, dtype=np.bool_)
+    listed[list(change.indices)] = True
+    return _Listed(change, listed, np.zeros(length, dtype=np.bool_))
+
+
+def _few(indices: set[int]) -> str:
+    return ", ".join(map(str, sorted(indices)[:5])) + (", …" if len(indices) > 5 else "")
 
 
 def _same(handles: tuple[int, int], begin: int, end: int) -> bool:
@@ -88,17 +128,12 @@ def _same(handles: tuple[int, int], begin: int, end: int) -> bool:
     return True
 
 
-def _differing_slices(handles: tuple[int, int], place: TensorPlace, axis: int) -> NDArray[np.bool_]:
-    differing = np.zeros(place.shape[axis], dtype=np.bool_)
-    width, dtype = place.shape[1], bits_type(place.dtype)
-    for first, last in row_blocks(place):
-        offset, length = place.begin + first * width * dtype.itemsize, (last - first) * width * dtype.itemsize
-        left, right = (
-            np.frombuffer(read_exactly(handle, offset, length), dtype=dtype).reshape(last - first, width)
-            for handle in handles
-        )
-        if axis == 1:
-            differing |= (left != right).any(axis=0)
-        else:
-            differing[first:last] = (left != right).any(axis=1)
-    return differing
+def _differing_numbers(handles: tuple[int, int], place: TensorPlace) -> Iterator[NDArray[np.int64]]:
+    """Yield the positions of the tensor's numbers that differ, block by block, leaving out blocks without one."""
+    size = BIT_WIDTHS[place.dtype] // 8
+    block = BLOCK // 8  # positions take up to 64 times the room of the numbers
+    for offset in range(place.begin, place.end, block):
+        left, right = (read_exactly(handle, offset, min(block, place.end - offset)) for handle in handles)
+        if left != right:
+            bits = [np.frombuffer(side, dtype=f"<u{size}") for side in (left, right)]
+            yield np.flatnonzero(bits[0] != bits[1]) + (offset - place.begin) // size

@@ -2,8 +2,12 @@
 
 Knows nothing of files. Stored numbers are handled as their bits, unsigned little-endian integers, so that nothing
 changes them on the way. Rounding is to nearest, ties to even.
+
+Eight-bit floats are those of "FP8 Formats for Deep Learning" (Micikevicius et al., 2022): F8_E5M2 has infinities,
+F8_E4M3 has none, and one pattern of either sign for NaN.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,7 +27,8 @@ BIT_WIDTHS = {
     **dict.fromkeys(("I32", "U32", "F32"), 32),
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
 }
-PLAIN_FLOATS = ("F16", "BF16", "F32", "F64")
+EIGHT_BIT_FLOATS = {"F8_E4M3": (4, 0x7E), "F8_E5M2": (5, 0x7B)}  # bits of the exponent, the largest number's pattern
+PLAIN_FLOATS = ("F16", "BF16", "F32", "F64", *EIGHT_BIT_FLOATS)
 
 
 def bits_type(dtype: str) -> np.dtype[Any]:
@@ -34,6 +39,9 @@ def bits_type(dtype: str) -> np.dtype[Any]:
 
 def widen(bits: Bits, dtype: str) -> Floats:
     """Return the numbers that `bits` stand for, exactly: float64 for F64, else float32."""
+    if dtype in EIGHT_BIT_FLOATS:
+        widened: Floats = _eight_bit_numbers(dtype)[bits]
+        return widened
     if dtype == "BF16":
         return (bits.astype("<u4") << 16).view("<f4").astype(np.float32, copy=False)
     floats = bits.view(f"<f{bits.dtype.itemsize}")
@@ -52,7 +60,9 @@ def narrow(values: Floats, dtype: str, *, where: str = "") -> Bits:
         raise CheckpointError(f"Values of type {values.dtype} are not plain floats", where)
     _refuse_any(~np.isfinite(values), "The new weights are not finite", where)
     with np.errstate(over="ignore", under="ignore"):
-        if dtype == "BF16":
+        if dtype in EIGHT_BIT_FLOATS:
+            bits = _round_to_eight_bits(values, dtype)
+        elif dtype == "BF16":
             bits = _round_to_bfloat16(values)
         else:
             width = BIT_WIDTHS[dtype] // 8
@@ -64,6 +74,34 @@ def narrow(values: Floats, dtype: str, *, where: str = "") -> Bits:
 def cast(values: Floats, dtype: str) -> Floats:
     """Return `values` as they are once stored as `dtype`, widened back exactly. Raises CheckpointError as `narrow`."""
     return widen(narrow(values, dtype), dtype)
+
+
+@cache
+def _eight_bit_numbers(dtype: str) -> Floats:
+    """Return the 256 numbers, by their patterns."""
+    exponent_bits, largest = EIGHT_BIT_FLOATS[dtype]
+    mantissa_bits, bias = 7 - exponent_bits, (1 << (exponent_bits - 1)) - 1
+    patterns = np.arange(128)
+    exponent, mantissa = patterns >> mantissa_bits, patterns & ((1 << mantissa_bits) - 1)
+    fraction = (exponent > 0) + mantissa / (1 << mantissa_bits)
+    numbers = np.ldexp(fraction, np.maximum(exponent, 1) - bias)
+    numbers[largest + 1 :] = np.nan
+    if dtype == "F8_E5M2":
+        numbers[largest + 1] = np.inf
+    return np.concatenate([numbers, -numbers]).astype(np.float32)
+
+
+def _round_to_eight_bits(values: Floats, dtype: str) -> Bits:
+    _, largest = EIGHT_BIT_FLOATS[dtype]
+    numbers = _eight_bit_numbers(dtype)[: largest + 1].astype(np.float64)
+    middles = (numbers[1:] + numbers[:-1]) / 2
+    beyond = numbers[-1] + (numbers[-1] - numbers[-2]) / 2  # from here on the next number would be the nearer one
+    sizes = np.abs(values.astype(np.float64))
+    found = np.searchsorted(np.append(middles, beyond), sizes)
+    tie = found < len(middles)
+    tie &= (found & 1 == 1) & (middles[np.minimum(found, len(middles) - 1)] == sizes)
+    found = np.where(sizes >= beyond, 0x7F, found + tie)
+    return (found | np.signbit(values) << np.intp(7)).astype(np.uint8)
 
 
 def _round_to_bfloat16(values: Floats) -> Bits:

@@ -33,6 +33,11 @@ def read_header(path: Path, file: str) -> list[TensorPlace]:
 
     `file` is what the places call it. Raises CheckpointError for whatever the format forbids.
     """
+    return read_whole_header(path, file)[1]
+
+
+def read_whole_header(path: Path, file: str) -> tuple[dict[str, str], list[TensorPlace]]:
+    """Return the header's metadata, and the places as `read_header` does."""
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -45,11 +50,12 @@ def read_header(path: Path, file: str) -> list[TensorPlace]:
     if not text.startswith(b"{"):
         _refuse(path, "The header does not start with {")
     header = parse_json(text, str(path))
-    _check_metadata(path, header.pop("__metadata__", {}))
+    metadata = header.pop("__metadata__", {})
+    _check_metadata(path, metadata)
     places = [_place(path, file, name, entry, start=8 + length) for name, entry in header.items()]
     places.sort(key=lambda place: (place.begin, place.end))
     _check_cover(path, places, first=8 + length, last=size)
-    return places
+    return metadata, places
 
 
 def _place(path: Path, file: str, name: str, entry: Any, *, start: int) -> TensorPlace:

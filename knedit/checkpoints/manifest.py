@@ -6,7 +6,7 @@ Knows nothing of what the edit means: the caller's `edit` goes in and comes out 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from knedit.checkpoints.strict_json import read_json
 from knedit.errors import CheckpointError
 
 FORMAT = 1
+OPTIONAL = ("versions", "evaluation")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -30,17 +31,29 @@ class ParentName:
 
 @dataclass(frozen=True, slots=True)
 class ChangedTensor:
-    """The slices `indices` along `axis` of a tensor, in rising order: nothing else of its bytes may differ."""
+    """The slices `indices` along `axis` of a tensor, in rising order: they differ, and nothing else of its bytes.
+
+    `member` is the number of a matrix in a stack, `span` where the slices begin and end if they are parts.
+    """
 
     tensor: str
     file: str
     axis: int
     indices: tuple[int, ...]
+    member: int | None = None
+    span: tuple[int, int] | None = None
+
+    def table(self) -> dict[str, Any]:
+        """Return the fields as JSON has them, less those that are None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`knedit` is the version that wrote it, `written` the files that are not the parent's."""
+    """`knedit` is the version that wrote it, `written` the files that are not the parent's.
+
+    `versions` are those of the libraries at work, `evaluation` a summary of what the written files were found to say.
+    """
 
     knedit: str
     created: str
@@ -49,11 +62,15 @@ class Manifest:
     edit: Mapping[str, Any]
     changed: tuple[ChangedTensor, ...]
     written: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] | None = None
 
     def text(self) -> str:
         """Return the manifest as JSON. Raises CheckpointError when `edit` has no JSON."""
+        table = {"format": FORMAT, **asdict(self), "changed": [change.table() for change in self.changed]}
+        told = {name: value for name, value in table.items() if name not in OPTIONAL or value}
         try:
-            return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+            return json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"The edit cannot be told as JSON: {error}", MANIFEST) from error
 
@@ -78,8 +95,11 @@ def parse_manifest(table: Mapping[str, Any], where: str) -> Manifest:
 
 def _parse(table: Mapping[str, Any]) -> Manifest:
     parent, edit = table["parent"], table["edit"]
+    versions, evaluation = table.get("versions") or {}, table.get("evaluation")
     _require(isinstance(parent, Mapping), "parent")
     _require(isinstance(edit, Mapping), "edit")
+    _require(isinstance(versions, Mapping), "versions")
+    _require(evaluation is None or isinstance(evaluation, Mapping), "evaluation")
     revision = parent.get("revision")
     return Manifest(
         knedit=_text(table["knedit"], "knedit"),
@@ -91,19 +111,33 @@ def _parse(table: Mapping[str, Any]) -> Manifest:
         ),
         sha256=_sha256(table["sha256"]),
         edit=edit,
-        changed=tuple(_changed(entry) for entry in _list(table["changed"], "changed")),
+        changed=tuple(parse_change(entry) for entry in _list(table["changed"], "changed")),
         written=tuple(_text(name, "written") for name in _list(table.get("written", []), "written")),
+        versions={_text(name, "versions"): _text(value, "versions") for name, value in versions.items()},
+        evaluation=evaluation,
     )
 
 
-def _changed(entry: Any) -> ChangedTensor:
+def parse_change(entry: Any) -> ChangedTensor:
+    """Return the changed tensor that `entry` tells of, every field checked. Raises KeyError, TypeError, ValueError."""
     _require(isinstance(entry, Mapping), "changed")
-    indices = _list(entry["indices"], "indices")
-    _require(all(type(index) is int and index >= 0 for index in indices), "indices")
+    indices = _counts(entry["indices"], "indices")
     _require(bool(indices) and indices == sorted(set(indices)), "indices")
-    axis = entry["axis"]
+    axis, member = entry["axis"], entry.get("member")
     _require(type(axis) is int and axis in (0, 1), "axis")
-    return ChangedTensor(_text(entry["tensor"], "tensor"), _text(entry["file"], "file"), axis, tuple(indices))
+    _require(member is None or (type(member) is int and member >= 0), "member")
+    span = None
+    if entry.get("span") is not None:
+        first, last = _counts(entry["span"], "span")
+        span = (first, last)
+    names = _text(entry["tensor"], "tensor"), _text(entry["file"], "file")
+    return ChangedTensor(*names, axis, tuple(indices), member, span)
+
+
+def _counts(value: Any, name: str) -> list[int]:
+    counts = _list(value, name)
+    _require(all(type(count) is int and count >= 0 for count in counts), name)
+    return counts
 
 
 def _list(value: Any, name: str) -> list[Any]:

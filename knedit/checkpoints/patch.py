@@ -1,56 +1,57 @@
 """An edited checkpoint: a copy of its parent in which the bytes of the chosen slices are new and no other byte is.
 
 Knows nothing of facts, neurons or networks: it is given slices of named tensors and their values. The weights are
-copied and overwritten in place rather than saved anew, so the header, the order and every other byte stay.
+copied with the slices laid over them rather than saved anew, so the header, the order and every other byte stay.
 """
 
 import errno
-import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from knedit.checkpoints.dtypes import Bits, Floats, cast, narrow
+from knedit.checkpoints.copying import Copied, Copy, can_clone, can_link, copy_files
+from knedit.checkpoints.dtypes import cast
 from knedit.checkpoints.fingerprint import file_sha256, may_be_written, weights_sha256
 from knedit.checkpoints.folder import MANIFEST, SUMS, carried_files, reach, reading
 from knedit.checkpoints.manifest import FORMAT, Manifest, parse_manifest
-from knedit.checkpoints.shards import TensorPlace, check_slices, read_places, weight_set
-from knedit.checkpoints.slices import read_bits, write_bits
+from knedit.checkpoints.planning import SliceWrite, TensorPatch, plan_patches, stored_bits
+from knedit.checkpoints.shards import weight_files, weight_set
 from knedit.checkpoints.staging import refuse_existing, staged
-from knedit.checkpoints.strict_json import read_json
 from knedit.checkpoints.sums import sums_text
 from knedit.errors import CheckpointError
 
-__all__ = ["TensorPatch", "cast", "write_patched"]
+__all__ = ["TensorPatch", "Writing", "cast", "patched_sha256", "write_patched", "write_slices"]
 
-CHUNK = 4 << 20
 MARGIN = 1 << 20  # bytes kept free beside the files: folders, sums and the manifest
+UNKNOWN = "0" * 64
+Judge = Callable[[Path], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TensorPatch:
-    """New values (n, D) of the slices `indices` along `axis` of a matrix: 1 for columns, 0 for rows."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """How an edited copy is written.
 
-    tensor: str
-    axis: int
-    indices: tuple[int, ...]
-    values: Floats
+    `manifest` has the caller's "knedit", "created", "parent", "edit" and perhaps "versions"; without one the copy is a
+    plain checkpoint again. `texts` are further files by name, such as README.md, in place of the parent's; `without`
+    the parent's that stay behind. With `link` untouched shards become hard links where that is possible. `known` are
+    sha256s of the parent's files that were just taken. `expected` is the sha256 that the weights must come out with.
+    `judge` is given the folder once its weights are written, and what it returns becomes the manifest's "evaluation";
+    when it raises, there is no folder.
+    """
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Write:
-    """The bits (n, D) of one patch, in rising order of `indices`."""
-
-    place: TensorPlace
-    axis: int
-    indices: tuple[int, ...]
-    bits: Bits
+    manifest: Mapping[str, Any] | None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+    link: bool = False
+    known: Mapping[str, str] = field(default_factory=dict)
+    expected: str | None = None
+    judge: Judge | None = None
 
 
 def write_patched(
@@ -60,45 +61,59 @@ def write_patched(
     *,
     manifest: Mapping[str, Any],
     texts: Mapping[str, str] | None = None,
+    link: bool = False,
+    known: Mapping[str, str] | None = None,
+    judge: Judge | None = None,
 ) -> Path:
     """Write `parent` with `patches` as the new folder `output`, with `knedit.json` and `SHA256SUMS`, and return it.
 
-    `manifest` has the caller's "knedit", "created", "parent" and "edit". `texts` are further files by name, such as
-    README.md, in place of the parent's. Other copies of the weights, hidden files and the parent's own manifest stay
-    behind. `output` appears when all of it is on the disk, or not at all. Raises CheckpointError.
+    The other arguments are those of Writing. Other copies of the weights, hidden files and the parent's own manifest
+    stay behind. `output` appears when all of it is on the disk, or not at all. Raises CheckpointError.
     """
-    texts = dict(texts or {})
-    _check_folders(parent, output)
-    _check_texts(texts)
-    _refuse_quantised(parent)
-    writes = _plan(parent, patches)
-    record = _record(manifest, writes, sorted(texts), sha256="0" * 64)
-    files = [name for name in carried_files(parent, weight_set(parent)) if name not in texts]
-    with reading(parent):
-        size = sum(reach(parent, name).stat().st_size for name in files)
-    needed = size + sum(len(text.encode()) for text in (record.text(), *texts.values())) + MARGIN
+    check_folders(parent, output)
+    writing = Writing(manifest=manifest, texts=texts or {}, link=link, known=known or {}, judge=judge)
+    return write_slices(parent, output, plan_patches(parent, patches), writing)
+
+
+def write_slices(parent: Path, output: Path, writes: Sequence[SliceWrite], writing: Writing) -> Path:
+    """Write `parent` with the planned `writes` as the new folder `output`, and return it. As `write_patched`."""
+    check_folders(parent, output)
+    _check_texts(writing.texts)
+    record = _record(writing, writes, UNKNOWN)
+    copies = _copies(parent, writes, writing)
+    needed = sum(len(text.encode()) for text in (record.text() if record else "", *writing.texts.values())) + MARGIN
+    needed += sum(copy.source.stat().st_size for copy in copies.values())
     with _explained(output, needed):
         output.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(output.parent).free < needed:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _check_space(output.parent, needed, copies)
         with staged(output) as folder:
-            copied = {name: _copy(reach(parent, name), folder / name) for name in files}
-            if weights_sha256(parent, copied) != record.parent.sha256:
-                cure = "Compute the edit anew on the weights that are there, or fetch those it was computed on."
-                raise CheckpointError("The parent's weights are not those of the edit", str(parent), cure)
-            _overwrite(folder, writes)
-            for name, text in texts.items():
-                _write_text(folder / name, text)
-            hashes = {name: file_sha256(folder / name) for name in [*files, *texts]}
-            _check_copies(copied, hashes, {write.place.file for write in writes})
-            sealed = _record(manifest, writes, sorted(texts), sha256=weights_sha256(folder, hashes))
-            _write_text(folder / MANIFEST, sealed.text())
-            hashes[MANIFEST] = file_sha256(folder / MANIFEST)
-            _write_text(folder / SUMS, sums_text(hashes))
+            copied = _carry_out(folder, copies)
+            _check_parent(parent, record, {name: one.source for name, one in copied.items()})
+            _check_written(folder, writes)
+            hashes = {name: one.target for name, one in copied.items()}
+            _seal(folder, hashes, writes, writing)
     return output
 
 
-def _check_folders(parent: Path, output: Path) -> None:
+def patched_sha256(parent: Path, writes: Sequence[SliceWrite], known: Mapping[str, str] | None = None) -> str:
+    """Return the sha256 that the weights of `parent` would have with `writes`; nothing is written.
+
+    Raises CheckpointError.
+    """
+    known = known or {}
+    touched = sorted({write.change.file for write in writes})
+    with reading(parent):
+        copies = [Copy(reach(parent, name), None, _slices_of(writes, name), known=known.get(name)) for name in touched]
+        copied = copy_files(copies)
+    rest = {name: known[name] for name in weight_files(parent) if name in known}
+    return weights_sha256(parent, {**rest, **{name: one.target for name, one in zip(touched, copied, strict=True)}})
+
+
+def check_folders(parent: Path, output: Path) -> None:
+    """Raise CheckpointError unless `parent` is a folder, and `output` nothing, and not inside of it."""
+    if parent.suffix == ".gguf" and parent.is_file():
+        cure = "Edit the checkpoint it was converted from, then convert the result."
+        raise CheckpointError("A GGUF file cannot be edited where it lies", str(parent), cure)
     if not parent.is_dir():
         raise CheckpointError("There is no such folder", str(parent))
     if output.resolve().is_relative_to(parent.resolve()):
@@ -112,99 +127,86 @@ def _check_texts(texts: Collection[str]) -> None:
             raise CheckpointError(f"A file named {name!r} cannot be written beside the weights", "texts")
 
 
-def _refuse_quantised(parent: Path) -> None:
-    if (parent / "adapter_config.json").exists():
-        cure = "Merge it into its base first."
-        raise CheckpointError("An adapter lies beside the model and would not be loaded alike", str(parent), cure)
-    if not (parent / "config.json").exists():
+def _copies(parent: Path, writes: Sequence[SliceWrite], writing: Writing) -> dict[str, Copy]:
+    weights = weight_set(parent)
+    shards = set(weight_files(parent))
+    names = [name for name in carried_files(parent, weights) if name not in {*writing.texts, *writing.without}]
+    return {
+        name: Copy(
+            reach(parent, name),
+            None,
+            _slices_of(writes, name),
+            link=writing.link and name in shards,
+            known=writing.known.get(name),
+        )
+        for name in names
+    }
+
+
+def _slices_of(writes: Sequence[SliceWrite], file: str) -> tuple[Any, ...]:
+    return tuple(write.slices for write in writes if write.change.file == file)
+
+
+def _carry_out(folder: Path, copies: Mapping[str, Copy]) -> dict[str, Copied]:
+    planned = []
+    for name, copy in copies.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        planned.append(Copy(copy.source, target, copy.slices, link=copy.link, known=copy.known))
+    return dict(zip(copies, copy_files(planned), strict=True))
+
+
+def _check_space(folder: Path, needed: int, copies: Mapping[str, Copy]) -> None:
+    largest = max(copies.values(), key=lambda copy: copy.source.stat().st_size)
+    if can_clone(largest.source, folder):
         return
-    config = read_json(reach(parent, "config.json"), strict=False)
-    for part in (config, config.get("text_config")):
-        if isinstance(part, dict) and part.get("quantization_config"):
-            cure = "Edit the checkpoint it was quantised from, then quantise the result."
-            raise CheckpointError("The model is quantised: config.json has a quantization_config", str(parent), cure)
+    linked = [copy for copy in copies.values() if copy.link and not copy.slices and can_link(copy.source, folder)]
+    needed -= sum(copy.source.stat().st_size for copy in linked)
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _plan(parent: Path, patches: Sequence[TensorPatch]) -> list[_Write]:
-    places = read_places(parent)
-    writes = [_plan_one(parent, places, patch) for patch in patches]
-    names = [write.place.name for write in writes]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise CheckpointError("Two patches change one tensor", twice, "Join them into one.")
-    if not any(_differs(parent, write) for write in writes):
-        cure = "The new values equal the stored ones once they are rounded: ask for a larger change."
-        raise CheckpointError("The edit changes nothing", str(parent), cure)
-    return sorted(writes, key=lambda write: (write.place.file, write.place.begin))
+def _check_parent(parent: Path, record: Manifest | None, hashes: Mapping[str, str]) -> None:
+    if record and weights_sha256(parent, hashes) != record.parent.sha256:
+        cure = "Compute the edit anew on the weights that are there, or fetch those it was computed on."
+        raise CheckpointError("The parent's weights are not those of the edit", str(parent), cure)
 
 
-def _plan_one(parent: Path, places: Mapping[str, TensorPlace], patch: TensorPatch) -> _Write:
-    where = f"{patch.tensor} in {parent}"
-    place = places.get(patch.tensor)
-    if place is None:
-        raise CheckpointError("There is no such tensor", where)
-    check_slices(parent, place, patch.axis, patch.indices)
-    indices = [int(index) for index in patch.indices]
-    if not indices or len(set(indices)) != len(indices):
-        raise CheckpointError("A patch names no slice, or one twice", where)
-    shape = (len(indices), place.shape[1 - patch.axis])
-    if patch.values.shape != shape:
-        raise CheckpointError(f"The values are of shape {patch.values.shape}, not {shape}", where)
-    order = np.argsort(indices)
-    bits = narrow(patch.values[order], place.dtype, where=where)
-    return _Write(place, patch.axis, tuple(sorted(indices)), bits)
-
-
-def _differs(folder: Path, write: _Write) -> bool:
-    path = reach(folder, write.place.file)
-    with reading(path):
-        return not np.array_equal(read_bits(path, write.place, write.axis, write.indices), write.bits)
-
-
-def _record(manifest: Mapping[str, Any], writes: Sequence[_Write], texts: Sequence[str], *, sha256: str) -> Manifest:
-    changed = [
-        {"tensor": write.place.name, "file": write.place.file, "axis": write.axis, "indices": list(write.indices)}
-        for write in writes
-    ]
-    own = {"format": FORMAT, "sha256": sha256, "changed": changed, "written": list(texts)}
-    return parse_manifest({**manifest, **own}, "the manifest to be written")
-
-
-def _overwrite(folder: Path, writes: Sequence[_Write]) -> None:
+def _check_written(folder: Path, writes: Sequence[SliceWrite]) -> None:
     for write in writes:
-        write_bits(folder / write.place.file, write.place, write.axis, write.indices, write.bits)
-    for file in {write.place.file for write in writes}:
-        _sync(folder / file)
-    for write in writes:
-        if _differs(folder, write):
-            raise OSError(errno.EIO, "what was written does not read back", write.place.file)
+        if not np.array_equal(stored_bits(folder, write), write.slices.bits):
+            raise OSError(errno.EIO, "what was written does not read back", write.change.file)
 
 
-def _check_copies(copied: Mapping[str, str], hashes: Mapping[str, str], patched: Collection[str]) -> None:
-    for name in copied.keys() - patched:
-        if hashes[name] != copied[name]:
-            raise OSError(errno.EIO, "what was written does not read back", name)
+def _seal(folder: Path, hashes: dict[str, str], writes: Sequence[SliceWrite], writing: Writing) -> None:
+    """Write the texts, then the manifest, and last of all the sums of everything."""
+    sha256 = weights_sha256(folder, hashes)
+    if writing.expected not in (None, sha256):
+        what = f"The weights come out with the sha256 {sha256[:12]}…, not {str(writing.expected)[:12]}… as told"
+        raise CheckpointError(what, str(folder), "The files were not made for these weights: fetch those they name.")
+    texts = dict(writing.texts)
+    evaluation = writing.judge(folder) if writing.judge else None
+    if record := _record(writing, writes, sha256, evaluation):
+        texts[MANIFEST] = record.text()
+    for name, text in texts.items():
+        _write_text(folder / name, text)
+        hashes[name] = file_sha256(folder / name)
+    _write_text(folder / SUMS, sums_text(hashes))
 
 
-def _copy(source: Path, target: Path) -> str:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with source.open("rb", buffering=0) as reader, target.open("xb", buffering=0) as writer:
-        while chunk := reader.read(CHUNK):
-            digest.update(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[writer.write(view) :]
-        os.fsync(writer.fileno())
-    return digest.hexdigest()
+def _record(
+    writing: Writing, writes: Sequence[SliceWrite], sha256: str, evaluation: Mapping[str, Any] | None = None
+) -> Manifest | None:
+    if writing.manifest is None:
+        return None
+    changed = [write.change.table() for write in writes]
+    own = {"format": FORMAT, "sha256": sha256, "changed": changed, "written": sorted(writing.texts)}
+    judged = {} if evaluation is None else {"evaluation": evaluation}
+    return parse_manifest({**writing.manifest, **own, **judged}, "the manifest to be written")
 
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 

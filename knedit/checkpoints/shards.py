@@ -10,11 +10,11 @@ from pathlib import Path
 from knedit.checkpoints.dtypes import PLAIN_FLOATS, Floats, widen
 from knedit.checkpoints.folder import PICKLES, matches, reach, reading
 from knedit.checkpoints.header import TensorPlace, read_header
-from knedit.checkpoints.slices import read_bits
+from knedit.checkpoints.slices import Matrix, read_bits
 from knedit.checkpoints.strict_json import read_json
 from knedit.errors import CheckpointError
 
-__all__ = ["INDEX", "SINGLE", "TensorPlace", "check_slices", "read_places", "read_slices", "weight_files", "weight_set"]
+__all__ = ["INDEX", "SINGLE", "TensorPlace", "find_matrix", "read_places", "read_slices", "weight_files", "weight_set"]
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -64,23 +64,52 @@ def read_slices(folder: Path, place: TensorPlace, axis: int, indices: Sequence[i
     Along axis 1 a slice is a column (a value vector of a Linear's weight [D, F]), along axis 0 a row (of a Conv1D's
     weight [F, D]). float64 for F64, else float32; in the order of `indices`. Raises CheckpointError.
     """
-    check_slices(folder, place, axis, indices)
+    matrix = find_matrix(folder, place, axis, indices)
     path = reach(folder, place.file)
     with reading(path):
-        return widen(read_bits(path, place, axis, indices), place.dtype)
+        return widen(read_bits(path, matrix, axis, indices), place.dtype)
 
 
-def check_slices(folder: Path, place: TensorPlace, axis: int, indices: Sequence[int]) -> None:
-    """Raise CheckpointError unless `place` is a matrix of plain floats with the slices `indices` along `axis`."""
+def find_matrix(
+    folder: Path,
+    place: TensorPlace,
+    axis: int,
+    indices: Sequence[int],
+    *,
+    member: int | None = None,
+    span: tuple[int, int] | None = None,
+) -> Matrix:
+    """Return the matrix of plain floats at `place`, which has the slices `indices` along `axis`.
+
+    `member` chooses a matrix of a stack [E, R, C]; with `span` the slices begin and end there along the other axis,
+    as where several weights are fused in one. Raises CheckpointError where there is no such thing.
+    """
     where = f"{place.name} in {folder}"
     if place.dtype not in PLAIN_FLOATS:
         cure = "Take the checkpoint it was quantised from."
         raise CheckpointError(f"The tensor is stored as {place.dtype}, not as plain floats", where, cure)
-    if len(place.shape) != 2 or axis not in (0, 1):
+    if len(place.shape) != (2 if member is None else 3) or axis not in (0, 1):
         raise CheckpointError(f"A tensor of shape {place.shape} has no rows or columns along axis {axis}", where)
-    wrong = [index for index in indices if not 0 <= index < place.shape[axis]]
+    if member is not None and not 0 <= member < place.shape[0]:
+        raise CheckpointError(f"There is no matrix {member} in the stack of shape {place.shape}", where)
+    shape = place.shape[-2:]
+    wrong = [index for index in indices if not 0 <= index < shape[axis]]
     if wrong:
-        raise CheckpointError(f"There is no slice {wrong[0]} along axis {axis} of shape {place.shape}", where)
+        raise CheckpointError(f"There is no slice {wrong[0]} along axis {axis} of shape {shape}", where)
+    return _cut(place, axis, member or 0, span or (0, shape[1 - axis]), where)
+
+
+def _cut(place: TensorPlace, axis: int, member: int, span: tuple[int, int], where: str) -> Matrix:
+    rows, columns = place.shape[-2:]
+    first, last = span
+    if not 0 <= first < last <= (rows if axis == 1 else columns):
+        raise CheckpointError(f"The slices of shape {place.shape} do not reach from {first} to {last}", where)
+    whole = Matrix(place.begin, rows, columns, columns, place.dtype)
+    skipped = member * rows * columns + first * (columns if axis == 1 else 1)
+    begin = place.begin + skipped * whole.size
+    if axis == 1:
+        return Matrix(begin, last - first, columns, columns, place.dtype)
+    return Matrix(begin, rows, last - first, columns, place.dtype)
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
@@ -116,6 +145,10 @@ def _refuse_without_weights(folder: Path) -> None:
     with reading(folder):
         names = sorted(path.name for path in folder.iterdir())
     pickles = [name for name in names if matches(name.lower(), PICKLES)]
+    ggufs = [name for name in names if name.lower().endswith(".gguf")]
+    if ggufs:
+        what = f"The folder has only GGUF weights, {ggufs[0]}, which cannot be edited where they lie"
+        raise CheckpointError(what, str(folder), "Edit the checkpoint it was converted from, then convert the result.")
     if pickles:
         what = f"The folder has only pickle weights, {', '.join(pickles[:3])}, which run code when loaded"
         raise CheckpointError(what, str(folder), "Convert them to safetensors with a tool you trust.")

@@ -23,7 +23,7 @@ def staged(output: Path) -> Iterator[Path]:
     another process writes it, OSError when the folder cannot be made.
     """
     partial = output.with_name(f".{output.name}.knedit-partial")
-    with _locked(output.with_name(f".{output.name}.knedit-lock")):
+    with locked(output.with_name(f".{output.name}.knedit-lock")):
         refuse_existing(output)
         try:
             if partial.exists():
@@ -31,12 +31,12 @@ def staged(output: Path) -> Iterator[Path]:
             partial.mkdir()
             yield partial
             for root, _, _ in os.walk(partial):
-                _sync_folder(Path(root))
+                sync_folder(Path(root))
             partial.rename(output)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        _sync_folder(output.parent)
+        sync_folder(output.parent)
 
 
 def refuse_existing(output: Path) -> None:
@@ -46,7 +46,8 @@ def refuse_existing(output: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`, and remove it afterwards. Raises CheckpointError when another process holds it."""
     handle = _lock(path)
     try:
         yield
@@ -72,7 +73,8 @@ def _lock(path: Path) -> int:
         os.close(handle)  # its last holder removed the file in between
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put the folder's entries on the disk. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -4,12 +4,14 @@ Knows nothing of what the JSON means. The rules are those of the safetensors for
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from knedit.errors import CheckpointError
 
-LARGEST = 100_000_000
+LARGEST = 32_000_000  # bytes; safetensors allows headers of 100 MB, but the largest known ones have a few
+MOST = 1_000_000  # keys: what a file of this size made of nothing else would need is more than a gigabyte
 CURE = "The file is damaged or was not made by a tool that keeps to the format: fetch it again."
 
 
@@ -18,6 +20,8 @@ def parse_json(text: bytes, where: str, *, strict: bool = True) -> Any:
 
     Raises CheckpointError.
     """
+    if text.count(b":") > MOST or text.count(b",") > 4 * MOST:
+        raise CheckpointError(f"There are more than {MOST:,} keys in this JSON", where, CURE)
     try:
         if not strict:
             return json.loads(text.decode())
@@ -27,7 +31,7 @@ def parse_json(text: bytes, where: str, *, strict: bool = True) -> Any:
 
 
 def read_json(path: Path, *, strict: bool = True) -> dict[str, Any]:
-    """Return the JSON object in `path`, of at most 100 MB. Raises CheckpointError."""
+    """Return the JSON object in `path`, of at most 32 MB. Raises CheckpointError."""
     try:
         if path.stat().st_size > LARGEST:
             raise CheckpointError(f"The file is larger than {LARGEST:,} bytes", str(path), CURE)
@@ -43,8 +47,8 @@ def read_json(path: Path, *, strict: bool = True) -> dict[str, Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} appears twice")
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"the key {next(key for key in counts if counts[key] > 1)!r} appears twice")
     return table
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from knedit.cli.method_options import chosen_setting, method_options
-from knedit.cli.options import MemorySize, json_option, with_catalog
+from knedit.cli.options import MemorySize, json_option, select_option, with_catalog
 from knedit.cli.progress import attribution_progress
 from knedit.cli.show import show_json
 from knedit.records import show_id
@@ -17,6 +17,7 @@ _PLACE = ("workers", "device", "device_map", "memory")
 @click.argument("checkpoint")
 @click.option("--relation", "relations", multiple=True, metavar="R", help="This relation's facts; may be repeated.")
 @click.option("--fact", "facts", multiple=True, metavar="R/SUBJECT", help="Only this fact; may be repeated.")
+@select_option
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many facts of each relation.")
 @click.option("--wordings", type=click.IntRange(min=1), help="At most so many prompts of each fact.")
 @click.option("--single-token", is_flag=True, help="Refuse facts whose answer is several tokens.")

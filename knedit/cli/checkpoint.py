@@ -1,11 +1,12 @@
-"""knedit checkpoint: register models' files, list them, verify them."""
+"""knedit checkpoint: register models' files, or names alone, list, verify and compare them, take an edit back."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from knedit.cli.options import json_option, with_catalog
+from knedit.cli.options import json_option, limit_option, with_catalog
 from knedit.cli.show import show_json, show_rows
 from knedit.errors import KneditError
 from knedit.records import show_id
@@ -13,7 +14,7 @@ from knedit.records import show_id
 
 @click.group()
 def checkpoint() -> None:
-    """Register models' files, list them, verify them."""
+    """Register models' files, or names alone, list, verify and compare them, take an edit back."""
 
 
 @checkpoint.command()
@@ -33,6 +34,25 @@ def add(catalog: Any, *, path_or_id: str, name: str | None, revision: str | None
         click.echo(f"{added.name}  {show_id(added.id)}  {added.family}, {added.n_layers} × {added.ffn_width} neurons")
 
 
+@checkpoint.command()
+@click.argument("name")
+@click.option("--revision", metavar="R", required=True, help="Which weights of that name.")
+@click.option("--layers", type=click.IntRange(1, 2**31 - 1), metavar="N", help="How many layers it has.")
+@click.option("--width", type=click.IntRange(1, 2**31 - 1), metavar="W", help="How many neurons a layer has.")
+@with_catalog
+@json_option
+def register(catalog: Any, *, name: str, revision: str, layers: int | None, width: int | None, as_json: bool) -> None:
+    """Register a checkpoint by name and revision alone, for neurons that others published of it."""
+    from knedit.flows.published import named_checkpoint
+
+    wanted = named_checkpoint(name, revision, n_layers=layers or 0, ffn_width=width or 0)
+    added = catalog.register_checkpoint(wanted)
+    if as_json:
+        show_json(added)
+    else:
+        click.echo(f"{added.name}  {show_id(added.id)}  revision {added.revision}, without files")
+
+
 @checkpoint.command("list")
 @with_catalog
 @json_option
@@ -41,7 +61,15 @@ def list_(catalog: Any, *, as_json: bool) -> None:
     known = catalog.checkpoints()
     names = {one.id: one.name for one in known}
     rows = [
-        [one.name, show_id(one.id), one.family, one.n_layers, one.ffn_width, names.get(one.parent_id), one.path]
+        [
+            one.name,
+            show_id(one.id),
+            one.family or None,
+            one.n_layers or None,
+            one.ffn_width or None,
+            names.get(one.parent_id),
+            one.path if one.sha256 else "no files",
+        ]
         for one in known
     ]
     show_rows(["name", "id", "family", "layers", "neurons", "parent", "path"], rows, as_json=as_json)
@@ -66,20 +94,47 @@ def show(catalog: Any, *, reference: str, as_json: bool) -> None:
 
 def _described(one: Any) -> list[tuple[str, Any]]:
     fields = ("id", "revision", "sha256", "family", "n_layers", "ffn_width", "path")
-    values = [(name, show_id(one.id) if name == "id" else getattr(one, name)) for name in fields]
+    values = [(name, show_id(one.id) if name == "id" else getattr(one, name) or None) for name in fields]
+    values += [] if one.sha256 else [("files", "none: it is known by name and revision alone")]
     return [*values, *((f"sha256 of {name}", digest) for name, digest in one.files.items())]
+
+
+@checkpoint.command()
+@click.argument("before")
+@click.argument("after")
+@limit_option
+@with_catalog
+@json_option
+def compare(catalog: Any, *, before: str, after: str, limit: int, as_json: bool) -> None:
+    """Compare two checkpoints: the files that differ by sha256, and what their newest refinements found."""
+    from knedit.cli.neurons import show_refinements
+
+    sides = [catalog.find_checkpoint(one) for one in (before, after)]
+    found = catalog.checkpoint_difference(sides[0], sides[1], limit=limit)
+    if as_json:
+        show_json(found)
+        return
+    groups = (("only before", found.only_before), ("only after", found.only_after), ("changed", found.changed))
+    rows = [[name, how] for how, names in groups for name in names]
+    title = f"Files of {found.before.name} and {found.after.name}"
+    show_rows(["file", "how"], rows, as_json=False, title=title)
+    if found.refinements is None:
+        click.echo("Their neurons cannot be compared: not both were refined.")
+    else:
+        show_refinements(found.refinements, "Their newest refinements")
 
 
 @checkpoint.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--parent", type=click.Path(path_type=Path), help="The parent's folder; else the catalog is asked.")
+@click.option("--load/--no-load", default=True, help="Also load the model.")
 @with_catalog
 @json_option
-def verify(catalog: Any, *, folder: Path, parent: Path | None, as_json: bool) -> None:
-    """Check hashes, and that a patched folder differs from its parent in the listed columns only; else exit with 2."""
+def verify(catalog: Any, *, folder: Path, parent: Path | None, load: bool, as_json: bool) -> None:
+    """Check hashes, that just the listed columns differ from the parent's, and that it loads; else exit with 2."""
     from knedit.flows.checkpoint import verify_checkpoint
 
-    report = verify_checkpoint(catalog, folder, parent=parent)
+    report = verify_checkpoint(catalog, folder, parent=parent, load=load)
     if as_json:
         show_json(
             {
@@ -95,3 +150,66 @@ def verify(catalog: Any, *, folder: Path, parent: Path | None, as_json: bool) ->
         raise KneditError("the folder does not verify: " + "; ".join(report.problems), str(folder), "Do not use it.")
     if not as_json:
         click.echo(f"Verified: {report.files} files, {report.slices} changed value vectors in {report.tensors} tensors")
+
+
+@checkpoint.command()
+@click.argument("reference", metavar="CHILD")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The new folder; it must not exist.")
+@click.option("--delta", type=click.Path(path_type=Path), help="The file of old values; else the parent is asked.")
+@with_catalog
+@json_option
+def revert(catalog: Any, *, reference: str, output: Path, delta: Path | None, as_json: bool) -> None:
+    """Write an edited checkpoint, a folder or a name, as it was before its edit: to the bit, by the parent's sha256."""
+    from knedit.flows.delta import revert_checkpoint
+
+    revert_checkpoint(catalog, reference, output, delta=delta)
+    if as_json:
+        show_json({"folder": str(output)})
+    else:
+        click.echo(f"Written, with the parent's sha256: {output}")
+
+
+@checkpoint.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--limit", type=click.IntRange(min=1), default=40, show_default=True, help="Rows of the table.")
+@with_catalog
+@json_option
+def diff(catalog: Any, *, first: str, second: str, limit: int, as_json: bool) -> None:
+    """Tell what two checkpoints, folders or names, differ in: neurons, how much, which facts hold them; other files."""
+    from knedit.flows.difference import compare_checkpoints
+
+    found = compare_checkpoints(catalog, first, second)
+    if as_json:
+        plain = found.difference
+        names = ("only_first", "only_second", "files", "tensors_only_first", "tensors_only_second", "reshaped")
+        told = {name: getattr(plain, name) for name in (*names, "converted")}
+        show_json({**told, "other_tensors": found.others, "neurons": found.neurons, "refinement": found.refinement})
+        return
+    for sentence in _differences(found):
+        click.echo(sentence)
+    ranked = sorted(found.neurons, key=_largest_first)
+    if ranked:
+        rows = [[one.layer, one.index, one.relative, ", ".join(one.facts[:3])] for one in ranked[:limit]]
+        show_rows(["layer", "index", "relative change", "facts"], rows, as_json=False)
+
+
+def _largest_first(one: Any) -> tuple[float, int, int]:
+    return -math.inf if one.relative is None else -one.relative, one.layer, one.index
+
+
+def _differences(found: Any) -> list[str]:
+    plain = found.difference
+    groups = {
+        "Files only in A": plain.only_first,
+        "Files only in B": plain.only_second,
+        "Files that differ": plain.files,
+        "Tensors only in A": plain.tensors_only_first,
+        "Tensors only in B": plain.tensors_only_second,
+        "Tensors of another shape or kind": plain.reshaped,
+        "Other tensors that differ": list(found.others),
+    }
+    layers = len({one.layer for one in found.neurons})
+    told = [f"{what}: {', '.join(names)}" for what, names in groups.items() if names]
+    converted = [f"Tensors stored in another precision: {plain.converted}"] if plain.converted else []
+    return [*told, *converted, f"Value vectors that differ: {len(found.neurons)}, in {layers} layers"]

@@ -130,7 +130,7 @@ def _plan(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -
 
 def _tried(catalog: Any, planned: Any, model: Any) -> str:
     """Try an erasure alone in memory, on unseen paraphrases: together with an update its own part cannot be told."""
-    from knedit.evaluation.report import kept_share, summarise
+    from knedit.evaluation.report import UNTOUCHED, kept_share, summarise
     from knedit.flows.edit import try_edit
     from knedit.flows.evaluate import judge_try
 
@@ -140,7 +140,7 @@ def _tried(catalog: Any, planned: Any, model: Any) -> str:
 
     judged = judge_try(catalog, planned, attempt)
     (known,) = (one for one in summarise(judged) if (one.group, one.metric) == ("erased", "correct"))
-    right, kept = kept_share(judged, ("same relation", "other relations"))
+    right, kept = kept_share(judged, UNTOUCHED)
     return (
         f"The erasure alone, tried in memory: {known.before:.0%} → {known.after:.0%} of {known.prompts} unseen"
         f" paraphrases answered rightly;\nof {right} prompts about untouched facts answered rightly before, {kept}"
@@ -180,7 +180,7 @@ def _tell(catalog: Any, planned: Any) -> None:
 
 def _verdict(judged: Any, new: str) -> list[str]:
     """Say plainly where the paper's edits fall short, from the numbers themselves."""
-    from knedit.evaluation.report import kept_share, summarise
+    from knedit.evaluation.report import UNTOUCHED, kept_share, summarise
 
     means = {(line.group, line.role, line.metric): line for line in summarise(judged)}
     sentences = []
@@ -197,10 +197,9 @@ def _verdict(judged: Any, new: str) -> list[str]:
                 f"Erasure, {name}: the answers' mean probability went from {line.before:.3g} to {line.after:.3g}, the"
                 f" share answered rightly from {known.before:.0%} to {known.after:.0%} of {line.prompts} prompts."
             )
-    others = ("same relation", "other relations")
-    right, kept = kept_share(judged, others)
+    right, kept = kept_share(judged, UNTOUCHED)
     sentences.append(f"Untouched facts: of {right} prompts answered rightly before, {kept} still are.")
-    texts = [one.evaluation for one in judged if one.group in others and one.evaluation.metric == "generated"]
+    texts = [one.evaluation for one in judged if one.group in UNTOUCHED and one.evaluation.metric == "generated"]
     before, after = (sum(new in (text or "") for text in side) for side in _sides(texts))
     sentences.append(f"Of {len(texts)} texts about untouched facts, {before} spoke of {new} before, {after} do now.")
     sentences.append(

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from knedit.cli.judged import show_judged
-from knedit.cli.options import dtype_option, json_option, with_catalog
-from knedit.cli.show import show_json, show_rows
+from knedit.cli.options import dtype_option, json_option, limit_option, read_roles, with_catalog
+from knedit.cli.show import few, show_impact, show_json, show_rows
 from knedit.records import NEURON_ROLES, show_id
 
 
@@ -21,6 +21,8 @@ def edit() -> None:
 @click.option("--update", "updates", multiple=True, metavar="R/SUBJECT=NEW", help="Give a fact a new object.")
 @click.option("--erase", "erasures", multiple=True, metavar="R/SUBJECT", help="Make the model forget a fact.")
 @click.option("--erase-relation", "relations", multiple=True, metavar="R", help="Make it forget a whole relation.")
+@click.option("--erase-selection", "selections", multiple=True, metavar="NAME", help="Forget a selection's facts.")
+@click.option("--rewrite-selection", "rewrites", multiple=True, metavar="NAME", help="Give them the requested objects.")
 @click.option("--solver", "solvers", multiple=True, metavar="S", help="embedding for updates, zero for erasures.")
 @click.option("--weights", type=(float, float), default=(1.0, 8.0), show_default=True, help="λ1 λ2 of embedding.")
 @click.option(
@@ -43,6 +45,8 @@ def plan(
     updates: tuple[str, ...],
     erasures: tuple[str, ...],
     relations: tuple[str, ...],
+    selections: tuple[str, ...],
+    rewrites: tuple[str, ...],
     refinement: str | None,
     as_json: bool,
     **choices: Any,
@@ -53,7 +57,7 @@ def plan(
     from knedit.flows.plan import Wishes, plan_edit
 
     found = catalog.find_checkpoint(checkpoint)
-    wishes = Wishes(updates, erasures, relations)
+    wishes = Wishes(updates, erasures, relations, selections, rewrites)
     planned = plan_edit(catalog, found, load_checkpoint, wishes, _choices(**choices), refinement=refinement)
     show_plan(catalog, read_edit(catalog, planned), as_json=as_json)
 
@@ -63,11 +67,7 @@ def _choices(*, solvers: tuple[str, ...], weights: tuple[float, float], roles: s
     from knedit.flows.plan import Choices
 
     solver = assign_solvers(solvers)
-
-    wanted = tuple(role.strip() for role in roles.split(","))
-    if unknown := [role for role in wanted if role not in NEURON_ROLES]:
-        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(NEURON_ROLES)}", param_hint="--roles")
-    return Choices(solver["update"], solver["erase"], weights, wanted, relation_neurons)
+    return Choices(solver["update"], solver["erase"], weights, read_roles(roles), relation_neurons)
 
 
 def show_plan(catalog: Any, planned: Any, *, as_json: bool) -> None:
@@ -81,17 +81,13 @@ def show_plan(catalog: Any, planned: Any, *, as_json: bool) -> None:
     steps = [[s.operation, s.target, s.old, s.new, len(s.neurons), _layers(s.neurons)] for s in planned.steps]
     title = f"Edit {show_id(planned.edit.id)} of {planned.checkpoint.name}"
     show_rows(["operation", "target", "old", "new", "neurons", "layers"], steps, as_json=False, title=title)
-    rows = [[n.step.target, n.layer, n.index, n.norm, n.new_norm, len(n.others), _few(n.others)] for n in neurons]
+    rows = [[n.step.target, n.layer, n.index, n.norm, n.new_norm, len(n.others), few(n.others)] for n in neurons]
     columns = ["target", "layer", "index", "norm", "new norm", "other facts", "such as"]
     show_rows(columns, rows, as_json=False)
 
 
 def _layers(neurons: Any) -> str:
     return " ".join(str(layer) for layer in sorted({layer for layer, _ in neurons}))
-
-
-def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 @edit.command("list")
@@ -118,6 +114,16 @@ def show(catalog: Any, *, reference: str, as_json: bool) -> None:
     show_plan(catalog, read_edit(catalog, catalog.find_edit(reference)), as_json=as_json)
 
 
+@edit.command()
+@click.argument("reference", metavar="EDIT")
+@limit_option
+@with_catalog
+@json_option
+def impact(catalog: Any, *, reference: str, limit: int, as_json: bool) -> None:
+    """List which facts outside a planned edit hold its neurons, protected ones first, and how much of theirs."""
+    show_impact(catalog.edit_impact(catalog.find_edit(reference).id, limit=limit), as_json=as_json)
+
+
 @edit.command("try")
 @click.argument("reference", metavar="EDIT")
 @dtype_option
@@ -139,9 +145,12 @@ def try_(catalog: Any, *, reference: str, dtype: str, as_json: bool) -> None:
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The new folder; it must not exist.")
 @click.option("--name", help="What the new checkpoint is called; else the folder's name.")
 @click.option("--evaluate/--no-evaluate", default=True, help="Re-score parent and child from their files.")
+@click.option("--link", is_flag=True, help="Hard links for shards that stay as they are, where that is possible.")
 @with_catalog
 @json_option
-def apply_(catalog: Any, *, reference: str, output: Path, name: str | None, evaluate: bool, as_json: bool) -> None:
+def apply_(
+    catalog: Any, *, reference: str, output: Path, name: str | None, evaluate: bool, link: bool, as_json: bool
+) -> None:
     """Write the edit to a new folder of patched safetensors, verify it and register it as the checkpoint's child."""
     from knedit.flows.checkpoint import load_checkpoint
     from knedit.flows.edit import apply_edit, read_edit
@@ -149,7 +158,7 @@ def apply_(catalog: Any, *, reference: str, output: Path, name: str | None, eval
 
     planned = read_edit(catalog, catalog.find_edit(reference))
     model = load_checkpoint(planned.checkpoint)
-    child = apply_edit(catalog, planned, model, output, name=name)
+    child = apply_edit(catalog, planned, model, output, name=name, link=link)
     click.echo(f"Written and verified: {output} ({child.name}, {show_id(child.id)})", err=as_json)
     if evaluate:
         written = read_edit(catalog, catalog.find_edit(show_id(planned.edit.id)))

@@ -7,10 +7,10 @@ from knedit.cli.show import show_json, show_rows
 
 def show_judged(judged: Any, *, as_json: bool) -> None:
     """Print an evaluation's means by group, role and metric, and the generated texts before and after."""
-    from knedit.evaluation.report import kept_share, summarise
+    from knedit.evaluation.report import UNTOUCHED, kept_share, summarise
 
     lines = summarise(judged)
-    right, kept = kept_share(judged, ("same relation", "other relations"))
+    right, kept = kept_share(judged, UNTOUCHED)
     if as_json:
         show_json({"summary": lines, "others_right_before": right, "others_still_right": kept, "evaluations": judged})
         return

@@ -14,12 +14,17 @@ from knedit.cli.attribute import attribute, refine
 from knedit.cli.catalog import catalog
 from knedit.cli.checkpoint import checkpoint
 from knedit.cli.db import db
+from knedit.cli.delta import delta
 from knedit.cli.demo import demo
 from knedit.cli.edit import edit
 from knedit.cli.evaluate import evaluate
+from knedit.cli.export import export
 from knedit.cli.facts import facts
 from knedit.cli.neurons import neurons
+from knedit.cli.prompts import prompts
 from knedit.cli.runs import runs
+from knedit.cli.search import search
+from knedit.cli.selections import selections
 from knedit.cli.show import stderr
 from knedit.errors import KneditError
 
@@ -40,7 +45,10 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
     logging.getLogger("knedit").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-for command in (db, catalog, checkpoint, facts, attribute, runs, refine, neurons, edit, evaluate, demo):
+for command in (
+    *(db, catalog, checkpoint, facts, prompts, selections, search, attribute, runs, refine, neurons),
+    *(edit, evaluate, export, delta, demo),
+):
     cli.add_command(command)
 
 

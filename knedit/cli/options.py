@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from knedit.records import NEURON_ROLES
+
 Command = Callable[..., Any]
 
 
@@ -37,6 +39,21 @@ def with_catalog(command: Command) -> Command:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+by_option = click.option("--by", metavar="NAME", help="Who does this; else KNEDIT_USER, else the login name.")
+select_option = click.option("--select", "selections", multiple=True, metavar="NAME", help="A saved selection's facts.")
+MOST = 2**31 - 1  # what both databases keep as a whole number
+whole = click.IntRange(0, MOST)
+limit_option = click.option(
+    "--limit", type=click.IntRange(1, MOST), default=20, show_default=True, help="List so many."
+)
+offset_option = click.option("--offset", type=whole, default=0, help="Leave out so many at first.")
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="At a broken record import nothing, or leave it out and tell it.",
+)
 dtype_option = click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
@@ -44,6 +61,15 @@ dtype_option = click.option(
     show_default=True,
     help="Precision of the computation.",
 )
+
+
+def read_roles(roles: str) -> tuple[str, ...]:
+    """Return the neuron roles that a list with commas names."""
+    wanted = tuple(role.strip() for role in roles.split(","))
+    if unknown := [role for role in wanted if role not in NEURON_ROLES]:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(NEURON_ROLES)}", param_hint="--roles")
+    return wanted
+
 
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 

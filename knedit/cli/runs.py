@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from knedit.cli.options import json_option, with_catalog
+from knedit.cli.options import json_option, limit_option, with_catalog
 from knedit.cli.show import show_json, show_rows
 from knedit.records import show_id
 
@@ -71,9 +71,83 @@ def show(catalog: Any, *, reference: str, limit: int, as_json: bool) -> None:
         show_rows(["fact", "prompt", "reason"], lost, as_json=False, title="Could not be asked")
 
 
+_threshold = click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.2,
+    show_default=True,
+    help="A prompt's coarse neurons reach this part of its maximum.",
+)
+
+
+@runs.command()
+@click.argument("reference", metavar="RUN")
+@click.option("--fact", "facts", multiple=True, metavar="R/SUBJECT", help="Only this fact; may be given often.")
+@click.option("--relation", metavar="R", help="Only the facts of one relation.")
+@_threshold
+@limit_option
+@with_catalog
+@json_option
+def consistency(
+    catalog: Any,
+    *,
+    reference: str,
+    facts: tuple[str, ...],
+    relation: str | None,
+    threshold: float,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List the facts of a RUN whose wordings agree least on their neurons; an edit of a low one may not hold."""
+    run = catalog.find_run(reference)
+    if facts and relation:
+        raise click.UsageError("Give --fact or --relation, not both.")
+    if facts:
+        found = catalog.consistency(run.id, [catalog.find_fact(one).id for one in facts], threshold=threshold)
+    else:
+        own = catalog.find_relation(relation).id if relation else None
+        found = catalog.least_consistent(run.id, threshold=threshold, relation_id=own, limit=limit)
+    rows = [[one.relation, one.fact.subject, one.fact.object, one.prompts, one.mean_jaccard, one.low] for one in found]
+    show_rows(["relation", "subject", "object", "prompts", "mean Jaccard", "low"], rows, as_json=as_json)
+
+
+@runs.command()
+@click.argument("before")
+@click.argument("after")
+@_threshold
+@limit_option
+@with_catalog
+@json_option
+def diff(catalog: Any, *, before: str, after: str, threshold: float, limit: int, as_json: bool) -> None:
+    """Compare two runs, prompt by prompt: probability, coarse neurons, status; what differs most comes first."""
+    sides = [catalog.find_run(one) for one in (before, after)]
+    found = catalog.run_difference(sides[0].id, sides[1].id, threshold=threshold, limit=limit)
+    if as_json:
+        show_json({"before": sides[0], "after": sides[1], "difference": found})
+        return
+    totals = [
+        *([name, getattr(found, name.replace(" ", "_"))] for name in ("only before", "only after", "both")),
+        *(["of another status", found.other_status], ["mean Jaccard", found.mean_jaccard]),
+        *(["mean probability before", found.mean_probability_before], ["after", found.mean_probability_after]),
+    ]
+    show_rows(
+        ["prompts", "number"], totals, as_json=False, title=f"Runs {show_id(sides[0].id)}, {show_id(sides[1].id)}"
+    )
+    rows = [
+        [
+            *(_fact(one), one.prompt.text, one.status_before, one.status_after),
+            *(one.probability_before, one.probability_after, one.jaccard),
+        ]
+        for one in found.changes
+    ]
+    columns = ["fact", "prompt", "status", "then", "probability", "then", "Jaccard"]
+    show_rows(columns, rows, as_json=False)
+
+
 def _told(config: Any) -> str:
     """Return a run's method in a few words: what is beside the defaults."""
-    words = [config.get("method"), config.get("rule"), config.get("smoothing"), config.get("dtype")]
+    origin = f"published {config['published']} of {config['dataset']}" if "published" in config else None
+    words = [origin, config.get("method"), config.get("rule"), config.get("smoothing"), config.get("dtype")]
     return " ".join(str(word) for word in words if word)
 
 

@@ -34,6 +34,40 @@ def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json:
     console.print(table)
 
 
+def show_remarks(labels: Sequence[Any], notes: Sequence[Any]) -> None:
+    """Print labels on one line and notes in a table; nothing where there are none."""
+    if labels:
+        click.echo(f"Labels: {', '.join(one.label for one in labels)}")
+    if notes:
+        rows = [[one.written_at, one.written_by, one.text] for one in notes]
+        show_rows(["written at", "by", "note"], rows, as_json=False)
+
+
+def few(names: Sequence[str], number: int = 3) -> str:
+    """Return the first names in a line, and a sign where there are more."""
+    return ", ".join(names[:number]) + (" …" if len(names) > number else "")
+
+
+def show_impact(found: Any, *, as_json: bool) -> None:
+    """Print which facts outside an edit hold its neurons, protected ones first."""
+    if as_json:
+        show_json(found)
+        return
+    rows = [
+        [f"{one.relation}/{one.fact.subject}", one.fact.status, one.used, one.neurons, one.share] for one in found.facts
+    ]
+    title = f"{found.protected} protected and {found.others} other facts hold neurons of the edit"
+    show_rows(["fact", "status", "of the edit", "of its neurons", "share"], rows, as_json=False, title=title)
+
+
+def show_skipped(first: Sequence[Exception], count: int) -> None:
+    """Tell on stderr what an import left out: the first faults, and how many there were in all."""
+    for fault in first:
+        click.echo(f"Skipped: {fault}", err=True)
+    if count > len(first):
+        click.echo(f"Skipped: {count - len(first)} more records.", err=True)
+
+
 def show_json(value: Any) -> None:
     """Print any value as JSON; records become objects, ids hexadecimal digits, times ISO 8601."""
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))

@@ -27,11 +27,12 @@ from knedit.flows.blocks import (
     sounding,
 )
 from knedit.flows.configuration import run_config
+from knedit.flows.curate import facts_in_use
 from knedit.flows.tally import Standing, Tally
 from knedit.flows.workers import Pool, Serial
 from knedit.models.model import Model
 from knedit.models.prompting import encode_prompt, usable
-from knedit.records import AttributionRun, Checkpoint, Config, Fact, Prompt
+from knedit.records import AttributionRun, Checkpoint, Config, Fact, Prompt, show_id
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +44,10 @@ Progress = Callable[[Standing], None]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to attribute: some relations (nothing named: all), at most `limit` facts of each, and single facts.
+    """What to attribute: some relations, saved selections and single facts; nothing named: all relations.
 
-    `wordings` takes at most so many prompts of each fact; `single_token` refuses answers of several tokens.
+    `limit` takes at most so many facts of each relation, and of each relation in a selection. `wordings` takes at
+    most so many prompts of each fact; `single_token` refuses answers of several tokens.
     """
 
     relations: tuple[str, ...] = ()
@@ -53,10 +55,11 @@ class Wish:
     limit: int | None = None
     wordings: int | None = None
     single_token: bool = False
+    selections: tuple[str, ...] = ()
 
     @property
     def named(self) -> str:
-        return ", ".join((*self.relations, *self.facts)) or "all relations"
+        return ", ".join((*self.relations, *self.selections, *self.facts)) or "all relations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +161,24 @@ def _work(catalog: Catalog, model: Model, wish: Wish) -> tuple[Work, int]:
 
 
 def _wished_facts(catalog: Catalog, wish: Wish) -> list[Fact]:
-    """Return the facts in the catalog's order, each once, retired ones left out but where named."""
+    """Return the facts in the catalog's order, each once, retired ones left out; raise FactsError for one by name."""
     keys = wish.relations
-    if not wish.relations and not wish.facts:
+    if not wish.relations and not wish.facts and not wish.selections:
         keys = tuple(relation.key for relation in catalog.relations())
     facts = [catalog.find_fact(reference) for reference in wish.facts]
+    if retired := [fact for fact in facts if fact.status == "retired"]:
+        raise FactsError(
+            f"the fact {retired[0].subject} – {retired[0].object} is retired",
+            wish.named,
+            f"Leave it out, or bring it back: knedit facts status {show_id(retired[0].id)} proposed",
+        )
     for key in keys:
         facts += [fact for fact in catalog.facts(relation=key) if fact.status != "retired"][: wish.limit]
+    for name in wish.selections:
+        by_relation: dict[int, list[Fact]] = defaultdict(list)
+        for fact in facts_in_use(catalog, name):
+            by_relation[fact.relation_id].append(fact)
+        facts += [fact for some in by_relation.values() for fact in some[: wish.limit]]
     return list({fact.id: fact for fact in facts}.values())
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from knedit.catalog.store import Catalog
@@ -9,7 +10,7 @@ from knedit.checkpoints.fingerprint import behaviour_files, changed_files, weigh
 from knedit.checkpoints.manifest import read_manifest
 from knedit.checkpoints.shards import read_places
 from knedit.checkpoints.verify import VerifyReport, verify_folder
-from knedit.errors import CatalogError, CheckpointError
+from knedit.errors import CatalogError, CheckpointError, ModelError
 from knedit.models.layout import Layout
 from knedit.models.loading import layout_of, load_model
 from knedit.models.model import Model
@@ -50,6 +51,12 @@ def add_checkpoint(
 
 def checked_folder(checkpoint: Checkpoint) -> Path:
     """Return where a checkpoint's files are; raise CheckpointError if they are gone or changed since it was added."""
+    if not checkpoint.sha256:
+        raise CheckpointError(
+            f"the checkpoint {checkpoint.name} is known by name and revision alone: it has no files",
+            f"revision {checkpoint.revision}",
+            "Register files under another name (knedit checkpoint add FOLDER --name OTHER) and use that one.",
+        )
     folder = Path(checkpoint.path)
     if not checkpoint.path or not folder.is_dir():
         raise CheckpointError(
@@ -73,31 +80,62 @@ def load_checkpoint(
     return load_model(checked_folder(checkpoint), dtype=dtype, device=device, device_map=device_map)
 
 
-def verify_checkpoint(catalog: Catalog, folder: Path, *, parent: Path | None = None) -> VerifyReport:
-    """Check a folder's hashes and, if the parent is named or known, that only the listed columns differ."""
+def verify_checkpoint(
+    catalog: Catalog, folder: Path, *, parent: Path | None = None, load: bool = False
+) -> VerifyReport:
+    """Check a folder's hashes and, if the parent is named or known, that just the listed columns differ.
+
+    With `load` the model is loaded, and put through its paces, if all else is well.
+    """
     if parent is None:
-        parent = _parent_folder(catalog, folder)
-    return verify_folder(folder, parent)
+        parent = parent_folder(catalog, folder)
+    report = verify_folder(folder, parent)
+    if load and report.ok:
+        try:
+            load_model(folder, dtype="auto", device="cpu")
+        except ModelError as error:
+            return replace(report, problems=(str(error),))
+    return report
 
 
-def down_tensors(folder: Path, layout: Layout) -> Mapping[tuple[int, int], str]:
-    """Return the names that the folder's files give the down projections, by layer and expert (0 where there is none).
+def find_folder(catalog: Catalog, reference: str) -> Path:
+    """Return the folder of a checkpoint that is named by its path, or as the catalog names it.
+
+    Raises CatalogError where there is neither, CheckpointError where the catalog's files are gone or changed.
+    """
+    folder = Path(reference).expanduser()
+    return folder if folder.is_dir() else checked_folder(catalog.find_checkpoint(reference))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDown:
+    """Where files keep one down projection: a tensor's name, and an expert's number where that is a stack of all."""
+
+    tensor: str
+    member: int | None
+
+
+def down_tensors(folder: Path, layout: Layout) -> Mapping[tuple[int, int], StoredDown]:
+    """Return where the folder's files keep the down projections, by layer and expert (0 where there is none).
 
     Raises ModelError if one is not there.
     """
     places = read_places(folder)
-    return {
-        (layer, expert): layout.stored_down_weight(layer, places, expert=expert)
-        for layer in range(layout.n_layers)
-        for expert in range(max(layout.n_experts, 1))
-    }
+    found = {}
+    for layer in range(layout.n_layers):
+        for expert in range(max(layout.n_experts, 1)):
+            name = layout.stored_down_weight(layer, places, expert=expert)
+            found[layer, expert] = StoredDown(name, expert if layout.is_stack(name) else None)
+    return found
 
 
 def _check_tensors(folder: Path, layout: Layout) -> None:
     places = read_places(folder)
-    for name in down_tensors(folder, layout).values():
-        place = places[name]
-        if len(place.shape) != 2 or place.shape[layout.family.neuron_axis] != layout.expert_width:
+    for stored in down_tensors(folder, layout).values():
+        place = places[stored.tensor]
+        stack = () if stored.member is None else (layout.n_experts,)
+        right = len(place.shape) == 2 + len(stack) and place.shape[:-2] == stack
+        if not right or place.shape[-2:][layout.family.neuron_axis] != layout.expert_width:
             raise CheckpointError(
                 f"tensor {place.name} has the shape {list(place.shape)}, where config.json promises"
                 f" {layout.expert_width} neurons",
@@ -121,7 +159,8 @@ def _known_parent(catalog: Catalog, folder: Path) -> int | None:
     return known.get(manifest.parent.sha256)
 
 
-def _parent_folder(catalog: Catalog, folder: Path) -> Path | None:
+def parent_folder(catalog: Catalog, folder: Path) -> Path | None:
+    """Return where the parent of an edited checkpoint is, or None where there is none or the catalog knows none."""
     manifest = read_manifest(folder)
     if manifest is None:
         return None

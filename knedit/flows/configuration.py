@@ -35,6 +35,12 @@ def setting_of(catalog: Catalog, reference: str) -> Setting:
     A run of another engine is repeated by this knedit's, and that is said.
     """
     run = catalog.find_run(reference)
+    if "published" in run.config:
+        raise CatalogError(
+            "the run was published by others and cannot be repeated",
+            f"run {show_id(run.id)}",
+            "Give the options one by one.",
+        )
     if run.config.get("engine") != ENGINE:
         logger.warning(
             "Run %s was made by engine %s, this knedit has %s: the same method, but scores may differ.",

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 from knedit.catalog.store import Catalog
-from knedit.checkpoints.patch import TensorPatch, write_patched
+from knedit.checkpoints.patch import Judge, TensorPatch, write_patched
 from knedit.checkpoints.verify import verify_folder
 from knedit.editing.apply import edited
 from knedit.editing.solve import ValueChange, solve
@@ -18,9 +19,11 @@ from knedit.editing.steps import Neuron, Step
 from knedit.errors import CatalogError, CheckpointError, EditError
 from knedit.evaluation.measure import Measure, Probe, measure
 from knedit.flows.checkpoint import add_checkpoint, checked_folder, down_tensors
-from knedit.flows.plan import check_origin, solvers_of, weights_of
+from knedit.flows.plan import check_editable, check_origin, solvers_of, weights_of
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditTarget, Fact, show_id
+
+LIBRARIES = ("numpy", "torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,12 @@ def _step(
 
 
 def solve_edit(planned: Planned, model: Model) -> list[ValueChange]:
-    """Return the changes of a stored edit, computed with the model untouched."""
+    """Return the changes of a stored edit, computed with the model untouched.
+
+    Raises EditError if a fact that it changes was protected or retired since it was planned.
+    """
+    for target in planned.targets:
+        check_editable(planned.facts[target.fact_id], f"edit {show_id(planned.edit.id)}")
     config = planned.edit.config
     return solve(model, planned.steps, solvers_of(config), weights_of(config))
 
@@ -82,17 +90,34 @@ def try_edit(planned: Planned, model: Model, probes: Sequence[Probe]) -> tuple[l
 
 
 def apply_edit(
-    catalog: Catalog, planned: Planned, model: Model, output: Path, *, name: str | None = None
+    catalog: Catalog,
+    planned: Planned,
+    model: Model,
+    output: Path,
+    *,
+    name: str | None = None,
+    link: bool = False,
+    judge: Judge | None = None,
 ) -> Checkpoint:
     """Write the edited checkpoint to a new folder, verify it byte by byte, and register it as a child of its parent.
+
+    With `link`, shards that the edit leaves alone become hard links to the parent's. `judge` is given the folder once
+    its weights are written, and returns the summary that knedit.json tells; when it raises, there is no folder.
 
     Raises CheckpointError where the folder exists or cannot be written, CatalogError where the name is taken; then
     there is no folder, and the parent and the catalog are as they were.
     """
     _check_name(catalog, planned, name or output.name)
     parent = checked_folder(planned.checkpoint)
-    patches = _patches(parent, model, solve_edit(planned, model))
-    write_patched(parent, output, patches, manifest=_manifest(planned))
+    write_patched(
+        parent,
+        output,
+        edit_patches(planned, model),
+        manifest=edit_manifest(planned),
+        link=link,
+        known=planned.checkpoint.files,  # as they were found a moment ago
+        judge=judge,
+    )
     report = verify_folder(output, parent)
     if not report.ok:
         shutil.rmtree(output)
@@ -117,9 +142,14 @@ def _check_name(catalog: Catalog, planned: Planned, name: str) -> None:
             )
 
 
+def edit_patches(planned: Planned, model: Model) -> list[TensorPatch]:
+    """Return the solved edit as patches of the tensors that the checkpoint's files have."""
+    return _patches(Path(planned.checkpoint.path), model, solve_edit(planned, model))
+
+
 def _patches(folder: Path, model: Model, changes: Sequence[ValueChange]) -> list[TensorPatch]:
     """Return the changes by stored tensor: a layer's, or each of its experts'."""
-    names, layout = down_tensors(folder, model.layout), model.layout
+    stored, layout = down_tensors(folder, model.layout), model.layout
     patches = []
     for change in changes:
         rows: dict[int, list[int]] = defaultdict(list)
@@ -127,21 +157,31 @@ def _patches(folder: Path, model: Model, changes: Sequence[ValueChange]) -> list
             rows[index // layout.expert_width].append(row)
         patches += [
             TensorPatch(
-                names[change.layer, expert],
+                stored[change.layer, expert].tensor,
                 layout.family.neuron_axis,
                 tuple(change.indices[row] % layout.expert_width for row in own),
                 change.new[own].numpy(),
+                stored[change.layer, expert].member,
             )
             for expert, own in rows.items()
         ]
     return patches
 
 
-def _manifest(planned: Planned) -> dict[str, Any]:
-    checkpoint = planned.checkpoint
+def provenance() -> dict[str, Any]:
+    """Return what a manifest tells of where and when it was written."""
     return {
         "knedit": version("knedit"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": python_version(), **{name: version(name) for name in LIBRARIES}},
+    }
+
+
+def edit_manifest(planned: Planned) -> dict[str, Any]:
+    """Return what `knedit.json` tells of an edit: when and by what it was made, of which parent, and its steps."""
+    checkpoint = planned.checkpoint
+    return {
+        **provenance(),
         "parent": {"name": checkpoint.name, "sha256": checkpoint.sha256, "revision": checkpoint.revision or None},
         "edit": {
             "id": show_id(planned.edit.id),

@@ -26,15 +26,17 @@ class Asked:
 def choose_probes(catalog: Catalog, planned: Planned) -> list[Asked]:
     """Return what to ask: every prompt of the edited facts, and one wording each of facts that shall stay as they are.
 
-    Beside the edit stand up to 8 other facts of each relation touched, 2 of every other relation, and all protected
-    facts; their ids, being fingerprints, order them in a way that is random and always the same. Texts are generated
-    for the first two facts of each step and for some of the others.
+    Beside the edit stand up to 8 other facts of each relation touched, as many of what other relations tell of the
+    edited subjects and of edited facts said backwards, 2 of every other relation, and all protected facts; their ids,
+    being fingerprints, order them in a way that is random and always the same. Texts are generated for the first two
+    facts of each step and for some of the others. Retired facts and prompts are not asked.
     """
     edited = {target.fact_id: target for target in planned.targets}
     others = _bystanders(planned, set(edited))
     prompts: dict[int, list[Prompt]] = defaultdict(list)
     for prompt in catalog.prompts([*edited, *(fact.id for fact, _ in others)], roles=_ROLES):
-        prompts[prompt.fact_id].append(prompt)
+        if prompt.status != "retired":
+            prompts[prompt.fact_id].append(prompt)
     asked = []
     written: Counter[int] = Counter()
     for fact_id, target in edited.items():
@@ -50,17 +52,33 @@ def choose_probes(catalog: Catalog, planned: Planned) -> list[Asked]:
 
 
 def _bystanders(planned: Planned, edited: set[int]) -> list[tuple[Fact, str]]:
-    touched = {planned.facts[fact_id].relation_id for fact_id in edited}
-    by_relation: dict[int, list[Fact]] = defaultdict(list)
+    """Return facts that shall stay as they are, each with its group; those nearest to the edit before the rest."""
+    group_of = _Nearness([planned.facts[fact_id] for fact_id in edited])
+    by_kind: dict[tuple[str, int], list[Fact]] = defaultdict(list)
     for fact in sorted(planned.facts.values(), key=lambda fact: fact.id):
         if fact.id not in edited and fact.status != "retired":
-            by_relation[fact.relation_id].append(fact)
+            by_kind[group_of(fact), fact.relation_id].append(fact)
     chosen = []
-    for relation, facts in by_relation.items():
-        group = "same relation" if relation in touched else "other relations"
-        limit = _SIBLINGS if relation in touched else _OTHERS
+    for (group, _), facts in by_kind.items():
+        limit = _OTHERS if group == "other relations" else _SIBLINGS
         chosen += [(f, group) for n, f in enumerate(facts) if n < limit or f.status == "protected"]
     return chosen
+
+
+class _Nearness:
+    """Tells how near a fact is to an edit: of its relations, an edited fact said backwards, or of an edited subject."""
+
+    def __init__(self, edited: Sequence[Fact]) -> None:
+        self._relations = {fact.relation_id for fact in edited}
+        self._backwards = {(fact.object, fact.subject) for fact in edited}
+        self._subjects = {fact.subject for fact in edited}
+
+    def __call__(self, fact: Fact) -> str:
+        if fact.relation_id in self._relations:
+            return "same relation"
+        if (fact.subject, fact.object) in self._backwards:
+            return "inverse"
+        return "same subject" if fact.subject in self._subjects else "other relations"
 
 
 def _shown(prompts: Sequence[Prompt]) -> set[int]:

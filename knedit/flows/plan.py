@@ -3,7 +3,7 @@
 Planning solves the edit once with the model untouched, so that what cannot be done is said before anything is stored.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,8 @@ from knedit.editing.choose import neurons_of_fact, neurons_of_relation
 from knedit.editing.solve import ValueChange, Weights, solve, solver_of
 from knedit.editing.steps import Neuron, Step
 from knedit.errors import CatalogError, EditError
+from knedit.flows.curate import facts_in_use
+from knedit.flows.neurons import warn_of_inconsistency
 from knedit.models.layout import Layout
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditNeuron, EditTarget, Fact, Refinement, show_id
@@ -20,11 +22,17 @@ from knedit.records import Checkpoint, Edit, EditNeuron, EditTarget, Fact, Refin
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a user asks for, in words: `R/SUBJECT=NEW`, `R/SUBJECT`, and relation keys."""
+    """What a user asks for, in words: `R/SUBJECT=NEW`, `R/SUBJECT`, relation keys, and names of saved selections.
+
+    The facts of `selections` are erased one by one; those of `rewrites` are given the new object that the data set
+    they came from requests.
+    """
 
     updates: Sequence[str] = ()
     erasures: Sequence[str] = ()
     relations: Sequence[str] = ()
+    selections: Sequence[str] = ()
+    rewrites: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,7 @@ def plan_edit(
     goals = find_goals(catalog, wishes)
     chosen = find_refinement(catalog, checkpoint, refinement)
     steps = choose_steps(catalog, checkpoint, chosen, goals, choices)
+    warn_of_inconsistency(catalog, chosen, [fact.id for goal in goals for fact in goal.facts])
     config = choices.as_config()
     model = load(checkpoint)
     if pair := shared_vector(model.layout, steps):
@@ -110,19 +119,24 @@ def shared_vector(layout: Layout, steps: Iterable[Step]) -> tuple[Neuron, Neuron
 
 
 def find_goals(catalog: Catalog, wishes: Wishes) -> list[Goal]:
-    """Return the wishes as goals, updates first; raise EditError if one is empty, protected or contradictory."""
+    """Return the wishes as goals, updates first; raise EditError if one is empty, barred or contradictory.
+
+    Retired facts are left out of relations and selections, and refused by name; protected facts are always refused.
+    """
     goals = [_update_goal(catalog, wish) for wish in wishes.updates]
     keys = {relation.id: relation.key for relation in catalog.relations()}
-    for wish in wishes.erasures:
-        fact = catalog.find_fact(wish)
-        goals.append(Goal("erase", f"{keys[fact.relation_id]}/{fact.subject}", (fact,)))
+    for name in wishes.rewrites:
+        goals += _rewrite_goals(catalog, name, keys)
+    erased = [catalog.find_fact(wish) for wish in wishes.erasures]
+    erased += [fact for name in wishes.selections for fact in facts_in_use(catalog, name)]
+    goals += [Goal("erase", f"{keys[fact.relation_id]}/{fact.subject}", (fact,)) for fact in erased]
     for key in wishes.relations:
         facts = tuple(fact for fact in catalog.facts(relation=key) if fact.status != "retired")
         if not facts:
             raise EditError("the relation has no facts to erase", key, "Run: knedit facts list")
         goals.append(Goal("erase-relation", key, facts))
     if not goals:
-        raise EditError("nothing is to be edited", "plan", "Give --update, --erase or --erase-relation.")
+        raise EditError("nothing is to be edited", "plan", "Give --update, --erase, --erase-relation or a selection.")
     _check_goals(goals)
     return goals
 
@@ -132,19 +146,49 @@ def _update_goal(catalog: Catalog, wish: str) -> Goal:
     if not sign or not new.strip() or not reference:
         raise EditError("an update is written RELATION/SUBJECT=NEW", repr(wish), 'Example: "capital/France=Rome".')
     fact = catalog.find_fact(reference)
-    if new.strip() == fact.object:
-        raise EditError(f"the new object {new.strip()!r} is the present one", reference, "Choose another object.")
-    return Goal("update", reference, (fact,), new.strip())
+    return _goal_of(fact, reference, new.strip())
+
+
+def _goal_of(fact: Fact, target: str, new: str) -> Goal:
+    if new == fact.object:
+        raise EditError(f"the new object {new!r} is the present one", target, "Choose another object.")
+    return Goal("update", target, (fact,), new)
+
+
+def _rewrite_goals(catalog: Catalog, name: str, keys: Mapping[int, str]) -> list[Goal]:
+    facts = facts_in_use(catalog, name)
+    wanted: dict[int, set[str]] = {fact.id: set() for fact in facts}
+    for one in catalog.requested_rewrites(list(wanted)):
+        wanted[one.fact_id].add(one.new_object)
+    goals = []
+    for fact in facts:
+        target = f"{keys[fact.relation_id]}/{fact.subject}"
+        if len(wanted[fact.id]) != 1:
+            raise EditError(
+                f"the catalog has {len(wanted[fact.id])} requested rewrites of the fact, not one",
+                target,
+                f"Leave it out of the selection, or say what you want: --update {target}=NEW",
+            )
+        (new,) = wanted[fact.id]
+        goals.append(_goal_of(fact, target, new))
+    return goals
+
+
+def check_editable(fact: Fact, where: str) -> None:
+    """Raise EditError for a fact that no edit may change: a protected or retired one."""
+    if fact.status in ("protected", "retired"):
+        raise EditError(
+            f"the fact {fact.subject} – {fact.object} is {fact.status}",
+            where,
+            f"Leave it out of the edit, or change that: knedit facts status {show_id(fact.id)} approved",
+        )
 
 
 def _check_goals(goals: Sequence[Goal]) -> None:
     seen: dict[int, str] = {}
     for goal in goals:
         for fact in goal.facts:
-            if fact.status == "protected":
-                raise EditError(
-                    f"the fact {fact.subject} – {fact.object} is protected", goal.target, "Leave it out of the edit."
-                )
+            check_editable(fact, goal.target)
             if fact.id in seen:
                 raise EditError(
                     f"the fact {fact.subject} – {fact.object} is edited twice, by {seen[fact.id]} and {goal.target}",

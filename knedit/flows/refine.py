@@ -36,12 +36,13 @@ def refine_checkpoint(
 
 
 def _find_run(catalog: Catalog, checkpoint: Checkpoint, reference: str | None) -> AttributionRun:
-    runs = catalog.runs(checkpoint.id)
+    runs = [run for run in catalog.runs(checkpoint.id) if run.config.get("published") != "neurons"]
     if not runs:
+        published = f"Run: knedit neurons import PATH --checkpoint {checkpoint.name}, with published scores"
         raise CatalogError(
             f"checkpoint {checkpoint.name} has no attribution to refine",
             catalog.address,
-            f"Run: knedit attribute {checkpoint.name}",
+            f"Run: knedit attribute {checkpoint.name}" if checkpoint.sha256 else published,
         )
     if reference is None:
         return runs[0]

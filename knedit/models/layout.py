@@ -43,22 +43,29 @@ class Layout:
         return f"{family.blocks}.{self.block_of(layer)}.{family.down}.{family.weight}"
 
     def stored_down_weight(self, layer: int, stored: Container[str], *, expert: int = 0) -> str:
-        """Return the name under which a checkpoint stores the down projection's weight (of one expert).
+        """Return the name under which a checkpoint stores the down projection's weight (of one expert, or of all).
 
-        Files saved from the bare model leave the base model's prefix out. Raises ModelError if neither name is there.
+        Files saved from the bare model leave the base model's prefix out; experts have a tensor each, or lie stacked in
+        one under the network's own name. Raises ModelError if none of these names is there.
         """
         full = self.down_weight(layer)
+        names = [full]
         if self.n_experts:
             own = self.family.stored_expert.format(expert=expert)
-            full = f"{self.family.blocks}.{self.block_of(layer)}.{own}"
-        for name in (full, full.removeprefix(self.family.prefix)):
-            if name in stored:
-                return name
+            names = [f"{self.family.blocks}.{self.block_of(layer)}.{own}", full]
+        for name in names:
+            for known in (name, name.removeprefix(self.family.prefix)):
+                if known in stored:
+                    return known
         raise ModelError(
-            f"the checkpoint holds no tensor {full}",
+            f"the checkpoint holds no tensor {names[0]}",
             f"family {self.model_type}, layer {layer}",
             "Save it again with transformers' save_pretrained, which writes the names that config.json promises.",
         )
+
+    def is_stack(self, name: str) -> bool:
+        """Tell whether the tensor that a checkpoint calls `name` holds all experts of a layer."""
+        return bool(self.n_experts) and name.endswith(f".{self.family.down}.{self.family.weight}")
 
 
 def read_layout(config: Config) -> Layout:

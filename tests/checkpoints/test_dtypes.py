@@ -67,6 +67,36 @@ def test_half_and_single_are_rounded_as_torch_rounds_them(dtype: str, torch_type
     assert cast(values, dtype).tobytes() == expected.float().numpy().tobytes()
 
 
+EIGHT_BITS = {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
+
+
+@pytest.mark.parametrize("dtype", EIGHT_BITS)
+def test_every_eight_bit_pattern_is_widened_as_torch_widens_it(dtype: str) -> None:
+    bits = np.arange(256, dtype=np.uint8)
+    expected = torch.from_numpy(bits).view(EIGHT_BITS[dtype]).float().numpy()
+    np.testing.assert_array_equal(widen(bits, dtype), expected)
+    np.testing.assert_array_equal(np.signbit(widen(bits, dtype)), np.signbit(expected))
+
+
+@pytest.mark.parametrize("dtype", EIGHT_BITS)
+def test_eight_bits_are_rounded_as_torch_rounds_them_and_what_is_too_large_is_refused(dtype: str) -> None:
+    numbers = widen(np.arange(128, dtype=np.uint8), dtype)
+    numbers = numbers[np.isfinite(numbers)]
+    middles = (numbers[1:] + numbers[:-1]) / 2
+    values = np.concatenate(
+        [numbers, middles, np.nextafter(middles, np.float32(0)), np.nextafter(middles, numbers[1:])]
+    )
+    values = np.concatenate([values, -values])
+    expected = torch.from_numpy(values).to(EIGHT_BITS[dtype]).view(torch.uint8).numpy()
+    np.testing.assert_array_equal(narrow(values, dtype), expected)
+    np.testing.assert_array_equal(narrow(values.astype(np.float64), dtype), expected)
+    beyond = numbers[-1] + (numbers[-1] - numbers[-2]) / 2
+    assert widen(narrow(np.nextafter(np.array([beyond]), np.float32(0)), dtype), dtype) == numbers[-1]
+    for value in (beyond, -beyond, 1e6):
+        with pytest.raises(CheckpointError, match=f"too large for {dtype}"):
+            narrow(np.array([value]), dtype)
+
+
 def test_what_is_stored_comes_back_unchanged() -> None:
     values = np.array([[1.5, -2.0], [0.0, 3.25]])
     assert {
@@ -92,7 +122,7 @@ def test_values_too_large_for_the_stored_type_are_refused(value: float, dtype: s
 
 
 def test_other_types_are_refused() -> None:
-    with pytest.raises(CheckpointError, match="stored as F8_E4M3 cannot be edited"):
-        cast(np.zeros(1), "F8_E4M3")
+    with pytest.raises(CheckpointError, match="stored as F8_E8M0 cannot be edited"):
+        cast(np.zeros(1), "F8_E8M0")
     with pytest.raises(CheckpointError, match="type int64 are not plain floats"):
         cast(np.zeros(1, dtype=np.int64), "F32")

@@ -7,6 +7,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from knedit.checkpoints.patch import TensorPatch, cast, write_patched
+from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
 from tests.checkpoints.making import (
     CREATED,
@@ -29,6 +31,7 @@ from tests.checkpoints.making import (
     write_single,
 )
 
+DISK_POINTS = int(os.environ.get("KNEDIT_DISK_POINTS", "4"))
 Writer = Callable[..., Path]
 
 
@@ -373,6 +376,44 @@ def test_a_disk_that_fills_up_midway_keeps_nothing(tmp_path: Path, small_disk: C
     disk = small_disk("size=64m,nr_inodes=5")  # room for the lock, the folder and two files
     assert_refused(parent, disk / "edited", "The disk is full", patch_of(new_slices(1)))
     assert list(disk.iterdir()) == []
+
+
+def test_a_disk_that_is_full_at_any_point_keeps_nothing_and_the_next_run_succeeds(
+    tmp_path: Path, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = write_sharded(tmp_path / "parent", rows=256, columns=512)
+    before, size = listing(parent), sum(len(content) for content in listing(parent).values())
+    disk = small_disk("size=64m")
+    edit = patch_of({3: torch.ones(256)})
+    with monkeypatch.context() as while_another_program_writes:
+        while_another_program_writes.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+        for point in range(DISK_POINTS):
+            room = 16384 + size * point // DISK_POINTS
+            subprocess.run(["mount", "-o", f"remount,size={room}", str(disk)], check=True)
+            assert_refused(parent, disk / "edited", "The disk is full", edit)
+            assert list(disk.iterdir()) == []
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    write(parent, disk / "edited", edit)
+    assert verify_folder(disk / "edited", parent).problems == ()
+    assert [path.name for path in disk.iterdir()] == ["edited"]
+    assert listing(parent) == before
+
+
+def test_a_disk_that_fills_up_before_the_manifest_is_written_keeps_nothing(
+    tmp_path: Path, small_disk: Callable[[str], Path]
+) -> None:
+    parent = write_single(tmp_path / "parent")
+    disk = small_disk("size=4m")
+
+    def fill(folder: Path) -> dict[str, float]:
+        with (disk / "filler").open("wb", buffering=0) as stream:
+            while stream.write(bytes(1 << 16)) == 1 << 16:  # fewer are written when there is no more room
+                pass
+        return {}
+
+    with pytest.raises(CheckpointError, match="The disk is full"):
+        write(parent, disk / "edited", patch_of(new_slices(1)), judge=fill)
+    assert [path.name for path in disk.iterdir()] == ["filler"]
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, parent: Path) -> None:

@@ -14,6 +14,7 @@ from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
 from tests.checkpoints.making import listing, manifest_for, write_single
 
+KILLS = int(os.environ.get("KNEDIT_KILLS", "12"))
 DEBRIS = {".edited.knedit-lock", ".edited.knedit-partial"}
 
 
@@ -137,13 +138,13 @@ def test_a_file_over_the_limit_leaves_nothing(tmp_path: Path) -> None:
 def test_a_killed_writer_never_leaves_a_half_folder(tmp_path: Path) -> None:
     parent = write_single(tmp_path / "parent", rows=1024, columns=1024)
     before = listing(parent)
-    seen = result(writer("killed", parent, tmp_path / "edited", 12))
+    seen = result(writer("killed", parent, tmp_path / "edited", KILLS))
     assert isinstance(seen, list)
     assert listing(parent) == before
     whole = [path for path in tmp_path.iterdir() if path != parent and path.name not in DEBRIS]
     assert {path.name: verify_folder(path, parent).problems for path in whole} == dict.fromkeys(
         (path.name for path in whole), ()
     )
-    assert sum(".edited.knedit-partial" in names for names in seen[:-1]) == 12, seen
+    assert sum(".edited.knedit-partial" in names for names in seen[:-1]) == KILLS, seen
     assert not DEBRIS.intersection(seen[-1])
     assert "edited" in seen[-1]

@@ -1,4 +1,6 @@
 import json
+import os
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.checkpoints.making import (
     write_single,
 )
 
+FLIPS = int(os.environ.get("KNEDIT_FLIPS", "50"))
 SHARD = "model-00002-of-00002.safetensors"
 
 
@@ -66,13 +69,19 @@ def test_an_edited_checkpoint_is_what_it_says(pair: tuple[Path, Path]) -> None:
     assert verify_folder(edited, parent).ok
 
 
-def test_slices_that_stayed_as_they_were_are_not_counted(tmp_path: Path) -> None:
+def test_slices_that_stay_as_they_were_are_not_listed(tmp_path: Path) -> None:
     parent = write_single(tmp_path / "parent")
     kept = load_file(parent / "model.safetensors")["down.1"][:, 3].numpy()
     patch = TensorPatch("down.1", 1, (3, 4), np.stack([kept, kept]))
     edited = write_patched(parent, tmp_path / "edited", [patch], manifest=manifest_for(parent))
     report = verify_folder(edited, parent)
     assert (report.problems, report.tensors, report.slices) == ((), 1, 1)
+    named = {"tensor": "down.1", "file": "model.safetensors", "axis": 1}
+    assert json.loads((edited / "knedit.json").read_text())["changed"] == [{**named, "indices": [4]}]
+    reseal(edited, changed=[{**named, "indices": [3, 4]}])
+    assert verify_folder(edited, parent).problems == (
+        "Tensor down.1 in model.safetensors is the parent's in slices that the edit names: 3",
+    )
 
 
 def test_one_flipped_bit_in_any_file_is_found(pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -83,6 +92,20 @@ def test_one_flipped_bit_in_any_file_is_found(pair: tuple[Path, Path], tmp_path:
         flip(broken / name, -2)
         assert f"{name} is not the file that SHA256SUMS lists" in verify_folder(broken).problems
         shutil.rmtree(broken)
+
+
+def test_any_flipped_bit_is_found(pair: tuple[Path, Path]) -> None:
+    parent, edited = pair
+    chance, before = random.Random(0), listing(edited)
+    files = sorted(before)
+    for number in range(FLIPS):
+        name = files[number % len(files)] if number < len(files) else chance.choice(files)
+        content = bytearray(before[name])
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        (edited / name).write_bytes(content)
+        assert not verify_folder(edited).ok, name
+        (edited / name).write_bytes(before[name])
+    assert verify_folder(edited, parent).ok
 
 
 @pytest.mark.parametrize("name", ["knedit.json", "SHA256SUMS"])

@@ -39,7 +39,7 @@ def once(write: Write, output: Path, limit: int) -> str:
 
 def killed(write: Write, output: Path, kills: int) -> list[list[str]]:
     chance, usual, seen, at_work = random.Random(0), 0.2, [], 0
-    for number in range(500):
+    for number in range(100 + 20 * kills):
         start = time.perf_counter()
         child = fork(write)
         time.sleep(chance.uniform(0, usual))

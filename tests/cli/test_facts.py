@@ -39,6 +39,20 @@ def test_broken_records_stop_or_are_told_and_left_out(place: Path) -> None:
     assert told[0] == "Skipped: The subject is empty (facts.csv, line 3). Write it out."
 
 
+def test_sources_and_rewrites_are_counted(place: Path) -> None:
+    making.counterfact(place)
+    counts = json.loads(knedit("facts", "import", "counterfact.jsonl", "--json").out)
+    assert (counts["sources"], counts["rewrites"]) == ({"seen": 1, "added": 1}, {"seen": 1, "added": 1})
+    table = knedit("facts", "import", "counterfact.jsonl").out
+    assert [line.split()[1::2] for line in table.splitlines()[3:-1]] == [
+        ["relations", "1", "0"],
+        ["facts", "1", "0"],
+        ["prompts", "5", "0"],
+        ["sources", "1", "0"],
+        ["rewrites", "1", "0"],
+    ]
+
+
 def test_a_format_that_is_not_known_is_refused(place: Path) -> None:
     making.knedit_jsonl(place)
     ran = knedit("facts", "import", "facts.jsonl", "--format", "cvs")

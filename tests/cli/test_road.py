@@ -41,7 +41,7 @@ def told(*arguments: str) -> object:
 
 
 def test_every_command_of_the_road_works_and_prints_json(place: Path) -> None:
-    assert "→ 0002" in done("db", "upgrade")
+    assert "→ 0004" in done("db", "upgrade")
     assert told("db", "current")["state"] == "current"  # type: ignore[index]
     checkpoint = told("checkpoint", "add", "base", "--name", "tiny")
     assert isinstance(checkpoint, dict)
@@ -108,6 +108,40 @@ def test_every_command_of_the_road_works_and_prints_json(place: Path) -> None:
     assert verified["value_vectors"] > 0
     assert told("checkpoint", "show", "edited")["checkpoint"]["parent_id"] == checkpoint["id"]  # type: ignore[index]
     assert [one["result"] for one in told("edit", "list")] == ["edited"]  # type: ignore[attr-defined]
+
+
+def test_an_edit_is_shipped_as_a_delta_compared_and_taken_back(place: Path) -> None:
+    done("checkpoint", "add", "base")
+    done("facts", "import", "facts.jsonl")
+    done("attribute", "base", "--rule", "gauss", "--steps", "2")
+    done("refine", "base", "--threshold", "0.1", "--share", "0.3", "--min-prompts", "2", "--hub-share", "1")
+    planned = told("edit", "plan", "base", "--update", "capital/France=Rome", "--roles", "fact,relation,generic")
+    assert isinstance(planned, dict)
+    edit = planned["edit"]["id"]
+    done("edit", "apply", edit, "--output", "edited", "--no-evaluate", "--link")
+    written = told("delta", "create", edit, "--output", "edit.safetensors", "--with-revert")
+    assert isinstance(written, list)
+    assert [(one["file"], one["kind"], one["value_vectors"]) for one in written] == [
+        ("edit.safetensors", "edit", len(planned["neurons"])),
+        ("edit.revert.safetensors", "revert", len(planned["neurons"])),
+    ]
+    assert told("delta", "apply", "base", "edit.safetensors", "--output", "again") == {"folder": "again"}
+    weights = {name: (place / name / "model.safetensors").read_bytes() for name in ("base", "edited", "again")}
+    assert weights["again"] == weights["edited"] != weights["base"]
+    assert "Verified: " in done("checkpoint", "verify", "again", "--parent", "base")
+    assert "the parent's sha256: old" in done("checkpoint", "revert", "edited", "--output", "old")
+    assert told("checkpoint", "revert", "again", "--delta", "edit.revert.safetensors", "--output", "older") == {
+        "folder": "older"
+    }
+    assert {(place / name / "model.safetensors").read_bytes() for name in ("old", "older")} == {weights["base"]}
+    found = told("checkpoint", "diff", "base", "edited")
+    assert isinstance(found, dict)
+    changed = {(one["layer"], one["index"]) for one in found["neurons"]}
+    assert changed == {(one["layer"], one["index"]) for one in planned["neurons"]}
+    assert (found["only_second"], found["other_tensors"]) == (["SHA256SUMS", "knedit.json"], {})
+    table = done("checkpoint", "diff", "base", "edited")
+    assert f"Value vectors that differ: {len(changed)}" in table
+    assert "capital/France" in table
 
 
 def test_the_same_commands_print_tables(place: Path) -> None:
@@ -193,5 +227,17 @@ def test_help_starts_without_torch_and_names_every_command() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip().endswith("[]")
-    for command in ("attribute", "checkpoint", "db", "demo", "edit", "evaluate", "facts", "neurons", "refine", "runs"):
+    for command in (
+        "attribute",
+        "checkpoint",
+        "db",
+        "delta",
+        "demo",
+        "edit",
+        "evaluate",
+        "facts",
+        "neurons",
+        "refine",
+        "runs",
+    ):
         assert f"  {command} " in ran.stdout

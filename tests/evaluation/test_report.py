@@ -36,9 +36,11 @@ def test_a_group_is_summed_up_by_role_and_metric() -> None:
 
 
 def test_groups_stand_in_the_order_of_their_nearness_to_the_edit() -> None:
-    groups = ["other relations", "erased", "same relation", "updated"]
+    groups = ["other relations", "inverse", "erased", "same subject", "same relation", "updated"]
     found = summarise([one for group in groups for one in judged(group, "correct", [(1, 1)])])
-    assert [line.group for line in found] == ["updated", "erased", "same relation", "other relations"]
+    assert [line.group for line in found] == [
+        "updated", "erased", "same relation", "same subject", "inverse", "other relations",
+    ]  # fmt: skip
 
 
 def test_texts_and_halves_are_left_out() -> None:

@@ -1,5 +1,6 @@
 """Files of facts go into a catalog once, whole, and come out of it as they went in."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,16 @@ from knedit.catalog.formats.registry import FORMATS
 from knedit.catalog.store import Catalog
 from knedit.errors import CatalogError, FactsError
 from knedit.flows.facts import Skipped, export_facts, import_file
-from knedit.records import Fact, Prompt, Relation
+from knedit.records import Fact, FactSource, Prompt, Relation, RequestedRewrite
 from tests.catalog.formats import making
 
+Contents = tuple[list[Relation], list[Fact], list[Prompt], list[FactSource], list[RequestedRewrite]]
 
-def contents(catalog: Catalog) -> tuple[list[Relation], list[Fact], list[Prompt]]:
+
+def contents(catalog: Catalog) -> Contents:
     facts = catalog.facts()
-    return catalog.relations(), facts, catalog.prompts([fact.id for fact in facts])
+    ids = [fact.id for fact in facts]
+    return catalog.relations(), facts, catalog.prompts(ids), catalog.sources(ids), catalog.requested_rewrites(ids)
 
 
 @pytest.mark.parametrize("make", [make for makes in making.FACTS.values() for make in makes])
@@ -23,9 +27,9 @@ def test_a_file_of_any_format_is_imported_once(tmp_path: Path, catalog: Catalog,
     path = make(tmp_path)
     first = import_file(catalog, path)
     held = contents(catalog)
-    assert [first.relations.added, first.facts.added, first.prompts.added] == [len(kind) for kind in held]
+    assert [getattr(first, noun.name).added for noun in fields(first)] == [len(kind) for kind in held]
     again = import_file(catalog, path)
-    assert again == ImportCount(*(Count(one.seen, 0) for one in (first.relations, first.facts, first.prompts)))
+    assert again == ImportCount(*(Count(getattr(first, noun.name).seen, 0) for noun in fields(first)))
     assert contents(catalog) == held
 
 
@@ -40,7 +44,7 @@ def broken(tmp_path: Path) -> Path:
 def test_a_broken_record_stops_the_import_and_nothing_is_taken(broken: Path, catalog: Catalog) -> None:
     with pytest.raises(FactsError, match="line 3"):
         import_file(catalog, broken)
-    assert contents(catalog) == ([], [], [])
+    assert contents(catalog) == ([], [], [], [], [])
 
 
 def test_a_broken_record_is_left_out_where_that_is_asked_for(broken: Path, catalog: Catalog) -> None:
@@ -66,16 +70,19 @@ def test_words_that_mean_something_elsewhere_are_kept_as_they_are(tmp_path: Path
     assert {prompt.text for prompt in contents(catalog)[2]} == {f"{word}: {{object}}" for word in words}
 
 
-@pytest.mark.parametrize("name", ["knedit-jsonl", "counterfact", "zsre"])
-def test_facts_exported_as_jsonl_make_an_equal_catalog(tmp_path: Path, catalog: Catalog, name: str) -> None:
-    import_file(catalog, making.FACTS[name][0](tmp_path))
+@pytest.mark.parametrize("make", [make for makes in making.FACTS.values() for make in makes])
+def test_facts_exported_as_jsonl_make_an_equal_catalog(tmp_path: Path, catalog: Catalog, make: making.Make) -> None:
+    import_file(catalog, make(tmp_path))
+    catalog.import_facts([Relation.make("empty", "of no facts"), Relation.make("z")])
     facts = [fact for fact in catalog.facts() if fact.status == "proposed"]
-    catalog.set_fact_status([facts[0].id], "retired")
-    output = tmp_path / "exported.jsonl"
-    assert export_facts(catalog, output) == len(catalog.facts())
+    catalog.set_fact_status([facts[0].id], "retired", by="ada")
+    output, again = tmp_path / "exported.jsonl", tmp_path / "again.jsonl"
+    assert export_facts(catalog, output, retired=True) == len(catalog.facts())
     with Catalog(f"sqlite:///{tmp_path / 'other.db'}") as other:
         import_file(other, output)
         assert contents(other) == contents(catalog)
+        assert export_facts(other, again) == len(catalog.facts())
+    assert again.read_bytes() == output.read_bytes()
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])

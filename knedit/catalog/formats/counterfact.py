@@ -20,6 +20,7 @@ from knedit.catalog.formats.values import (
     mapping,
     relation_key,
     statement,
+    together,
     trimmed,
 )
 from knedit.records import Fact, FactSource, Prompt, Relation, RequestedRewrite
@@ -47,10 +48,16 @@ def _records(value: Any) -> list[Record]:
     relation = Relation.make(relation_key(rewrite["relation_id"]))
     subject, key = trimmed(rewrite["subject"], "The subject"), _case(case["case_id"])
     fact = Fact.make(relation.id, subject, _object(rewrite["target_true"], "The true object"))
-    wish = RequestedRewrite(fact.id, DATASET, key, _object(rewrite["target_new"], "The new object"))
+    wish = (DATASET, key, _object(rewrite["target_new"], "The new object"))
     text = filled(rewrite["prompt"], subject, "The prompt")
     prompts = [Prompt.make(fact.id, "attribute", text, fact.object), *_prompts(case, fact)]
-    return [relation, fact, *prompts, FactSource(fact.id, DATASET, key), wish]
+    return [
+        relation,
+        fact,
+        *prompts,
+        FactSource(fact.id, DATASET, key),
+        RequestedRewrite(fact.id, *together(wish, "The wish")),
+    ]
 
 
 def _prompts(case: dict[str, Any], fact: Fact) -> Iterator[Prompt]:

@@ -10,19 +10,24 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unicodedata import category, normalize
 
 from knedit.catalog.formats.kn_paper import DATASET, position_key
 from knedit.catalog.formats.shapes import Glimpse
 from knedit.catalog.formats.streams import Fault, each, lines, numbered_elements, parse, reader
 from knedit.catalog.formats.values import BrokenError, kind, listing, mapping, parts, place, text
 from knedit.errors import FactsError
-from knedit.records import PublishedNeurons, PublishedScores
+from knedit.records import BLANK, Prompt, PublishedNeurons, PublishedScores
 
 METHODS = ("ig_gold", "ig_pred", "base")  # integrated gradients of the answer and of the prediction; activations
-BASE = "kn-paper-base"  # neurons by activations: the published baseline
+GOLD, BASE = METHODS[0], METHODS[-1]  # by which kn_bag-*.json and the published baseline were found
+
+FLOOR = 0.1  # of a prompt's highest score: their code stores nothing below it
 
 _SCORES = "*.rlt.jsonl"
 _NEURONS = re.compile(r"(base_)?kn_bag-([^/]+)\.json")
+_ENDS = ("[CLS]", "[SEP]", "[PAD]")
+_MASKS = re.compile(r"(\[MASK\])+")
 _RELATION = re.compile(r"P\d+")
 
 
@@ -52,8 +57,25 @@ def read_neurons(path: Path, fault: Fault) -> Iterator[PublishedNeurons]:
         named = _NEURONS.fullmatch(file.name)
         if named is None:
             raise FactsError("The file's name holds no relation", str(file), "Name it as kn_bag-P101.json.")
-        dataset = BASE if named[1] else DATASET
-        yield from each(numbered_elements(file, fault), partial(_bag, dataset, named[2]), fault)
+        method = BASE if named[1] else GOLD
+        yield from each(numbered_elements(file, fault), partial(_bag, method, named[2]), fault)
+
+
+def told_words(scores: PublishedScores) -> tuple[str, str]:
+    """Return prompt and answer of scores as `kept_words` returns those of the prompt that they are of."""
+    tokens = [token for token in scores.tokens if token not in _ENDS]
+    words = "".join(token.removeprefix("##") for token in tokens)
+    return _plain(_MASKS.sub(BLANK, words)), _plain(scores.answer)
+
+
+def kept_words(prompt: Prompt) -> tuple[str, str]:
+    """Return a prompt's words and answer as BERT's tokens tell them: without blanks, case and accents."""
+    return _plain(prompt.text), _plain(prompt.answer or "")
+
+
+def _plain(words: str) -> str:
+    parted = normalize("NFKD", words.casefold())
+    return "".join(sign for sign in parted if not (sign.isspace() or category(sign).startswith("M")))
 
 
 def neurons(value: Any) -> tuple[tuple[int, int], ...]:
@@ -62,9 +84,9 @@ def neurons(value: Any) -> tuple[tuple[int, int], ...]:
     return tuple((place(layer, "The layer"), place(index, "The index")) for layer, index in pairs)
 
 
-def _bag(dataset: str, relation: str, numbered: tuple[int, Any]) -> list[PublishedNeurons]:
+def _bag(method: str, relation: str, numbered: tuple[int, Any]) -> list[PublishedNeurons]:
     number, value = numbered
-    return [PublishedNeurons(dataset, position_key(relation, number), neurons(value))]
+    return [PublishedNeurons(DATASET, position_key(relation, number), neurons(value), method)]
 
 
 def _scores(relation: str, numbered: tuple[int, bytes]) -> list[PublishedScores]:
@@ -86,9 +108,12 @@ def _scores(relation: str, numbered: tuple[int, bytes]) -> list[PublishedScores]
 
 def _triplets(value: Any) -> tuple[tuple[int, int, float], ...]:
     triplets = (parts(triplet, "The parts of a score", 3) for triplet in listing(value, "The scores"))
-    return tuple(
-        (place(layer, "The layer"), place(index, "The index"), _number(score)) for layer, index, score in triplets
-    )
+    scores = {
+        (place(layer, "The layer"), place(index, "The index")): _number(score) for layer, index, score in triplets
+    }
+    if len(scores) < len(value):
+        raise BrokenError("A neuron stands twice among the scores of a prompt", "Give it one score.")
+    return tuple((*neuron, score) for neuron, score in scores.items())
 
 
 def _number(value: Any) -> float:

@@ -4,8 +4,9 @@
      "facts": [["France", "Paris"], {"subject": "Japan", "object": "Tokyo", "status": "protected"}]}
     {"relation": "capital", "subject": "France", "object": "Paris", "prompts": ["The Louvre is in {object}."]}
 
-(Each object on one line.) A fact may tell its `sources`, pairs of data set and key; a fact of a relation that has no
-prompt at all says so with an empty list. Knows nothing of the catalog that the records go to.
+(Each object on one line.) A fact may tell its `sources`, pairs of data set and key, and its `rewrites`, the new objects
+that data sets ask it to be given: triples of data set, key and object. A fact of a relation that has no prompt at all
+says so with an empty list, and so does a relation without facts. Knows nothing of the catalog that the records go to.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from knedit.catalog.formats.shapes import Glimpse
 from knedit.catalog.formats.streams import ONE_A_LINE, Fault, each, json_lines, reader
 from knedit.catalog.formats.values import (
     SUBJECT,
+    TEXT_LENGTH,
     BrokenError,
     choice,
     keys,
@@ -25,10 +27,11 @@ from knedit.catalog.formats.values import (
     parts,
     relation_key,
     text,
+    together,
 )
-from knedit.records import BLANK, ROLES, STATUSES, Fact, FactSource, Prompt, Relation
+from knedit.records import BLANK, ROLES, STATUSES, Fact, FactSource, Prompt, Relation, RequestedRewrite
 
-Record = Relation | Fact | Prompt | FactSource
+Record = Relation | Fact | Prompt | FactSource | RequestedRewrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,12 @@ class _Wording:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """A fact that was checked: itself, its own wordings and its sources."""
+    """A fact that was checked: itself, its own wordings, its sources and the rewrites that are asked of it."""
 
     fact: Fact
     wordings: Sequence[_Wording]
     sources: Sequence[FactSource]
+    rewrites: Sequence[RequestedRewrite]
 
 
 def fits(glimpse: Glimpse) -> bool:
@@ -56,7 +60,7 @@ def fits(glimpse: Glimpse) -> bool:
 
 @reader
 def read(path: Path, fault: Fault) -> Iterator[Record]:
-    """Yield each line's relation, facts, prompts and sources, a line at a time, each before what hangs on it.
+    """Yield each line's relation, facts, prompts, sources and rewrites, a line at a time, each before what hangs on it.
 
     A line's records come only if the whole line is right; a line that is not is a fault that names file, line and cure.
     """
@@ -69,7 +73,7 @@ def _records(parsed: Any) -> Iterator[Record]:
     templates: list[_Wording] = []
     if "subject" in parsed or "object" in parsed:
         required = ("relation", "subject", "object", "prompts")
-        keys(parsed, "The record", required=required, allowed=("status", "sources"))
+        keys(parsed, "The record", required=required, allowed=("status", "sources", "rewrites"))
         relation = Relation.make(relation_key(parsed["relation"]))
         told = [_fact(relation, {key: parsed[key] for key in parsed if key != "relation"}, single=True)]
     else:
@@ -77,14 +81,19 @@ def _records(parsed: Any) -> Iterator[Record]:
         key = relation_key(parsed["relation"])
         relation = Relation.make(key, text(parsed.get("label", key), "The label"))
         templates = [_template(value) for value in listing(parsed.get("templates", []), "The templates")]
-        told = [_fact(relation, value, templates=templates) for value in _facts(parsed["facts"])]
+        told = [_fact(relation, value, templates=templates) for value in listing(parsed["facts"], "The facts")]
+        if templates and not told:
+            raise BrokenError("The relation has templates and no facts", 'Give it facts: [["France", "Paris"]].')
+    _refuse_long(told, templates)
     return _told(relation, told, templates)
 
 
-def _facts(value: Any) -> list[Any]:
-    if not listing(value, "The facts"):
-        raise BrokenError("The relation has no facts", 'Give it at least one: "facts": [["France", "Paris"]].')
-    return list(value)
+def _refuse_long(told: Sequence[_Told], templates: Sequence[_Wording]) -> None:
+    longest = max((len(one.fact.subject) for one in told), default=0)
+    for wording in (*templates, *(wording for one in told for wording in one.wordings)):
+        length = len(wording.text) + wording.text.count(SUBJECT) * (longest - len(SUBJECT))
+        if length > TEXT_LENGTH:
+            raise BrokenError(f"A prompt with its subject is {length} characters long", f"Give at most {TEXT_LENGTH}.")
 
 
 def _told(relation: Relation, told: Sequence[_Told], templates: Sequence[_Wording]) -> Iterator[Record]:
@@ -97,6 +106,7 @@ def _told(relation: Relation, told: Sequence[_Told], templates: Sequence[_Wordin
             words, language = wording.text.replace(SUBJECT, fact.subject), wording.language
             yield Prompt.make(fact.id, wording.role, words, answer, language=language, status=wording.status)
         yield from one.sources
+        yield from one.rewrites
 
 
 def _fact(relation: Relation, value: Any, *, templates: Sequence[_Wording] = (), single: bool = False) -> _Told:
@@ -104,7 +114,7 @@ def _fact(relation: Relation, value: Any, *, templates: Sequence[_Wording] = (),
         if len(value) != 2:
             raise BrokenError(f"A fact has {len(value)} parts", 'Write it as ["SUBJECT", "OBJECT"].')
         value = {"subject": value[0], "object": value[1]}
-    keys(value, "A fact", required=("subject", "object"), allowed=("status", "prompts", "sources"))
+    keys(value, "A fact", required=("subject", "object"), allowed=("status", "prompts", "sources", "rewrites"))
     subject, object = noun(value["subject"], "The subject"), noun(value["object"], "The object")
     status = choice(value.get("status", "proposed"), "status", STATUSES)
     fact = Fact.make(relation.id, subject, object, status)
@@ -112,12 +122,20 @@ def _fact(relation: Relation, value: Any, *, templates: Sequence[_Wording] = (),
     if not (wordings or templates) and (single or "prompts" not in value):
         raise BrokenError(f'The fact of "{subject}" has no prompt', "Give it prompts, or its relation templates.")
     sources = [_source(fact, pair) for pair in listing(value.get("sources", []), "The sources")]
-    return _Told(fact, wordings, sources)
+    rewrites = [_rewrite(fact, triple) for triple in listing(value.get("rewrites", []), "The rewrites")]
+    return _Told(fact, wordings, sources, rewrites)
 
 
 def _source(fact: Fact, value: Any) -> FactSource:
     dataset, key = parts(value, "The parts of a source", 2)
-    return FactSource(fact.id, noun(dataset, "The source's data set"), noun(key, "The source's key"))
+    found = noun(dataset, "The source's data set"), noun(key, "The source's key")
+    return FactSource(fact.id, *together(found, "The source"))
+
+
+def _rewrite(fact: Fact, value: Any) -> RequestedRewrite:
+    dataset, key, new_object = parts(value, "The parts of a rewrite", 3)
+    named = noun(dataset, "The rewrite's data set"), noun(key, "The rewrite's key"), noun(new_object, "The new object")
+    return RequestedRewrite(fact.id, *together(named, "The rewrite"))
 
 
 def _template(value: Any) -> _Wording:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from knedit.catalog.formats.streams import Fault, each, json_lines
-from knedit.catalog.formats.values import BrokenError, mapping, relation_key, statement, trimmed
+from knedit.catalog.formats.values import BrokenError, mapping, relation_key, statement, together, trimmed
 from knedit.errors import FactsError
 from knedit.records import BLANK, Fact, FactSource, Prompt, Relation
 
@@ -49,7 +49,7 @@ def told(
     """Return the fact, its prompts, one a pattern and all to attribute by, and where it was told."""
     fact = Fact.make(relation.id, trimmed(subject, "The subject"), trimmed(object, "The object"))
     dataset, key = source
-    named = FactSource(fact.id, dataset, trimmed(key, "The fact's key"))
+    named = FactSource(fact.id, *together((dataset, trimmed(key, "The fact's key")), "The fact's source"))
     return _told(fact, patterns, named)
 
 

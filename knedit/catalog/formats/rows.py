@@ -6,7 +6,7 @@ The same columns in CSV, Parquet and Arrow. A source is DATASET:KEY. Knows nothi
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from knedit.catalog.formats.values import SUBJECT, BrokenError, choice, listed, near, noun, relation_key, text
+from knedit.catalog.formats.values import SUBJECT, BrokenError, choice, listed, near, noun, relation_key, text, together
 from knedit.records import BLANK, ROLES, STATUSES, Fact, FactSource, Prompt, Relation
 
 REQUIRED = ("relation", "subject", "object")
@@ -70,4 +70,4 @@ def _sources(given: Mapping[str, Any], fact: Fact) -> list[FactSource]:
         raise BrokenError(
             f'The source "{given["source"]}" is not DATASET:KEY', "Write both, with a colon between them."
         )
-    return [FactSource(fact.id, dataset.strip(), key.strip())]
+    return [FactSource(fact.id, *together((dataset.strip(), key.strip()), "The source"))]

@@ -6,13 +6,15 @@ Every check returns the value, or raises BrokenError. Knows nothing of files, li
 import json
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from knedit.catalog.columns import SUBJECT_LENGTH
 from knedit.records import BLANK
 
 SUBJECT = "{subject}"
 TEXT_LENGTH = 100_000  # characters of a prompt: more is no wording of a fact
+
+Words = TypeVar("Words", bound=tuple[str, ...])
 
 _SHOWN = 600  # characters of what a person is told
 
@@ -46,6 +48,13 @@ def noun(value: Any, what: str) -> str:
         raise BrokenError(f'{what} holds a blank: "{words}"', f"Keep {SUBJECT} and {BLANK} to templates and prompts.")
     if len(words) > SUBJECT_LENGTH:
         raise BrokenError(f"{what} is {len(words)} characters long", f"Give at most {SUBJECT_LENGTH}.")
+    return words
+
+
+def together(words: Words, what: str) -> Words:
+    """Return the words, which one row of a table has to take side by side."""
+    if (length := sum(map(len, words))) > SUBJECT_LENGTH:
+        raise BrokenError(f"{what} is {length} characters long in all", f"Give at most {SUBJECT_LENGTH}.")
     return words
 
 

@@ -72,15 +72,29 @@ def writer_of(path: Path) -> str:
 
 
 def columns_of(record: type) -> Columns:
-    """Return the columns of a record: its fields, ids as text, mappings as JSON."""
+    """Return the columns of a record: its fields, ids as text, mappings as JSON; a record within as columns of its own.
+
+    These are named after it and their own names, as fact_subject.
+    """
     assert is_dataclass(record)
-    hints = get_type_hints(record)
-    return {field.name: str if _is_id(field.name) else _plain(hints[field.name]) for field in fields(record)}
+    hints, found = get_type_hints(record), dict[str, type]()
+    for field in fields(record):
+        hint = hints[field.name]
+        if is_dataclass(hint):
+            assert isinstance(hint, type)
+            found |= {f"{field.name}_{name}": kind for name, kind in columns_of(hint).items()}
+        else:
+            found[field.name] = str if _is_id(field.name) else _plain(hint)
+    return found
 
 
 def row_of(record: Any) -> Row:
     """Return a record's row under its columns: ids as hexadecimal digits, mappings and lists as JSON."""
-    return [_cell(getattr(record, field.name), field.name) for field in fields(record)]
+    cells: list[Any] = []
+    for field in fields(record):
+        value = getattr(record, field.name)
+        cells += row_of(value) if is_dataclass(value) else [_cell(value, field.name)]
+    return cells
 
 
 class _Counted:
@@ -145,8 +159,16 @@ def _write_parquet(file: IO[bytes], columns: Columns, rows: Iterable[Row]) -> No
     with library.parquet.ParquetWriter(file, schema) as writer:
         while batch := list(islice(remaining, BATCH)):
             cells = [list(column) for column in zip(*batch, strict=True)]
-            arrays = [library.array(column, field.type) for column, field in zip(cells, schema, strict=True)]
+            arrays = [_array(library, column, field) for column, field in zip(cells, schema, strict=True)]
             writer.write_batch(library.record_batch(arrays, schema=schema))
+
+
+def _array(library: Any, column: Sequence[Any], field: Any) -> Any:
+    try:
+        return library.array(column, field.type)
+    except (library.ArrowException, OverflowError, TypeError, ValueError) as error:
+        what = f'The column "{field.name}" holds a value that is no {field.type}: {str(error).partition(chr(10))[0]}'
+        raise FactsError(what, cure="Give all of a column's values one type, or write another format.") from None
 
 
 WRITERS: Mapping[str, Callable[[IO[bytes], Columns, Iterable[Row]], None]] = {

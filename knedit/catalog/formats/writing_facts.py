@@ -13,31 +13,34 @@ from typing import Any
 
 from knedit.catalog.formats.knedit_jsonl import Record
 from knedit.catalog.formats.rows import COLUMNS
+from knedit.catalog.formats.values import SUBJECT
 from knedit.catalog.formats.writing import Row, replacing, write_table
 from knedit.errors import FactsError
-from knedit.records import Fact, FactSource, Prompt, Relation
+from knedit.records import Fact, FactSource, Prompt, Relation, RequestedRewrite
 
 FACTS_A_LINE = 100
 
 
 @dataclass(slots=True)
 class _Whole:
-    """A fact with its relation and all that hangs on it."""
+    """A fact with its relation and all that hangs on it; or a relation of which there is no fact."""
 
     relation: Relation
-    fact: Fact
+    fact: Fact | None
     prompts: list[Prompt] = field(default_factory=list)
     sources: list[FactSource] = field(default_factory=list)
+    rewrites: list[RequestedRewrite] = field(default_factory=list)
 
 
 def write_jsonl(path: Path, records: Iterable[Record]) -> int:
-    """Write knedit's JSONL; return how many facts there were. A relation without facts cannot be told in it."""
+    """Write knedit's JSONL; return how many facts there were."""
     count = 0
     with replacing(path) as file:
-        for facts in _by_line(_wholes(records)):
+        for wholes in _by_line(_wholes(records)):
+            relation = wholes[0].relation
+            facts = [_told(whole, whole.fact) for whole in wholes if whole.fact]
             count += len(facts)
-            relation = facts[0].relation
-            line = {"relation": relation.key, "label": relation.label, "facts": [_told(one) for one in facts]}
+            line = {"relation": relation.key, "label": relation.label, "facts": facts}
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     return count
 
@@ -45,30 +48,34 @@ def write_jsonl(path: Path, records: Iterable[Record]) -> int:
 def write_rows(path: Path, records: Iterable[Record], format: str) -> int:
     """Write a row a prompt in one of WRITERS' formats; return how many there were.
 
-    A relation's label and a prompt's status have no column.
+    A relation's label, a prompt's status and requested rewrites have no column, a relation without facts no row.
     """
     return write_table(path, dict.fromkeys(COLUMNS, str), _rows(_wholes(records)), format)
 
 
 def _wholes(records: Iterable[Record]) -> Iterator[_Whole]:
-    relation, whole = None, None
+    whole = None
     for record in records:
-        if isinstance(record, Relation | Fact) and whole is not None:
-            yield whole
-            whole = None
         match record:
             case Relation():
-                relation = record
+                if whole is not None:
+                    yield whole
+                whole = _Whole(record, None)
             case Fact():
-                assert relation is not None
-                assert record.relation_id == relation.id
-                whole = _Whole(relation, record)
+                assert whole is not None
+                assert record.relation_id == whole.relation.id
+                if whole.fact is not None:
+                    yield whole
+                whole = _Whole(whole.relation, record)
             case Prompt():
                 assert whole is not None
                 whole.prompts.append(record)
             case FactSource():
                 assert whole is not None
                 whole.sources.append(record)
+            case RequestedRewrite():
+                assert whole is not None
+                whole.rewrites.append(record)
     if whole is not None:
         yield whole
 
@@ -84,14 +91,15 @@ def _by_line(wholes: Iterable[_Whole]) -> Iterator[list[_Whole]]:
         yield line
 
 
-def _told(whole: _Whole) -> dict[str, Any]:
-    fact = whole.fact
+def _told(whole: _Whole, fact: Fact) -> dict[str, Any]:
     told: dict[str, Any] = {"subject": fact.subject, "object": fact.object}
     if fact.status != "proposed":
         told["status"] = fact.status
     told["prompts"] = [_prompt(fact, prompt) for prompt in whole.prompts]
     if whole.sources:
         told["sources"] = [[source.dataset, source.key] for source in whole.sources]
+    if whole.rewrites:
+        told["rewrites"] = [[wish.dataset, wish.key, wish.new_object] for wish in whole.rewrites]
     return told
 
 
@@ -99,6 +107,8 @@ def _prompt(fact: Fact, prompt: Prompt) -> Mapping[str, str] | str:
     if (prompt.answer is None) != (prompt.role == "generate"):
         cure = "Only prompts to generate from have none, and they never have one."
         raise FactsError(f'The answer of the prompt "{prompt.text}" cannot be told', fact.subject, cure)
+    if SUBJECT in prompt.text:
+        raise FactsError(f'The prompt "{prompt.text}" cannot be told', fact.subject, f"Take {SUBJECT} out of its text.")
     told = {"text": prompt.text}
     usual = {"role": "attribute", "language": "en", "status": "proposed", "answer": fact.object}
     for name, value in usual.items():
@@ -109,6 +119,8 @@ def _prompt(fact: Fact, prompt: Prompt) -> Mapping[str, str] | str:
 
 def _rows(wholes: Iterable[_Whole]) -> Iterator[Row]:
     for whole in wholes:
+        if whole.fact is None:
+            continue
         first = [whole.relation.key, whole.fact.subject, whole.fact.object]
         pairs = list(zip_longest(whole.prompts, whole.sources)) or [(None, None)]
         for prompt, source in pairs:

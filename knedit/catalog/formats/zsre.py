@@ -12,7 +12,7 @@ from typing import Any
 
 from knedit.catalog.formats.shapes import Glimpse
 from knedit.catalog.formats.streams import Fault, each, elements, reader, unrepeated
-from knedit.catalog.formats.values import BrokenError, asked, listing, mapping, relation_key, trimmed
+from knedit.catalog.formats.values import BrokenError, asked, listing, mapping, relation_key, together, trimmed
 from knedit.records import Fact, FactSource, Prompt, Relation, RequestedRewrite
 
 DATASET = "zsre"
@@ -46,7 +46,7 @@ def _records(value: Any) -> list[Record]:
         found += [fact, Prompt.make(fact.id, "attribute", question, answer)]
         if record.get("rephrase"):
             found.append(Prompt.make(fact.id, "paraphrase", asked(record["rephrase"], "The rephrasing"), answer))
-        found.append(FactSource(fact.id, DATASET, key))
+        found.append(FactSource(fact.id, *together((DATASET, key), "The question")))
     return [*found, *_around(record, Fact.make(relation.id, subject, answers[0]).id, key)]
 
 
@@ -60,4 +60,5 @@ def _around(record: dict[str, Any], fact_id: int, key: str) -> Iterator[Record]:
         answer = trimmed(implied["New Answer"], "The new question's answer")
         yield Prompt.make(fact_id, "implied", asked(implied["New Question"], "The new question"), answer)
     if record.get("alt"):
-        yield RequestedRewrite(fact_id, DATASET, key, trimmed(record["alt"], "The new answer"))
+        wish = (DATASET, key, trimmed(record["alt"], "The new answer"))
+        yield RequestedRewrite(fact_id, *together(wish, "Question and new answer"))

@@ -93,11 +93,12 @@ LRE = {
     "properties": {"relation_type": "factual", "symmetric": False},
     "samples": [{"subject": "Hill", "object": "Ada"}, {"subject": "Dale", "object": "Bo"}],
 }
-NEURONS = {"u-1": [[10, 188], [0, 5]], "u-2": [], "u-3": [[1, 2]]}
+NEURONS = {"u-1": [[10, 188], [0, 5]], "u-2": [], "u-3": [[0, 5], [10, 188]]}
+TOKENS = ["[CLS]", "Hi", "##ll", "is", "the", "home", "of", "[MASK]", ".", "[SEP]"]
 SCORES = [
     [
         [
-            {"tokens": ["[CLS]", "Hill", "[MASK]"], "relation": "P1(home)", "gold_obj": "Ada", "pred_obj": "Bo"},
+            {"tokens": TOKENS, "relation": "P1(home)", "gold_obj": "Ada", "pred_obj": "Bo"},
             {"pred": [], "ig_pred": [], "ig_gold": [[9, 1, 0.5], [8, 2, 1]], "base": [[3, 4, -0.25]]},
         ]
     ],
@@ -208,7 +209,7 @@ def scores(folder: Path) -> Path:
 
 
 def bags(folder: Path) -> Path:
-    return write_json(folder / "kn_bag-P1.json", [[[10, 188], [0, 5]], [], [[1, 2]]])
+    return write_json(folder / "kn_bag-P1.json", [[[10, 188], [0, 5]], [[1, 2]], [[0, 5], [10, 188]]])
 
 
 FACTS: dict[str, list[Make]] = {

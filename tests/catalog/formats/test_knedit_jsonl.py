@@ -155,7 +155,23 @@ FAULTS: dict[str, tuple[object, str]] = {
     "empty object": ({}, 'The record lacks the key "relation"'),
     "no relation": (without(WHOLE, "relation"), 'The record lacks the key "relation"'),
     "no facts": (without(WHOLE, "facts"), 'The record lacks the key "facts"'),
-    "empty facts": (facts(), "The relation has no facts"),
+    "empty facts": (facts(), "The relation has templates and no facts"),
+    "a rewrite of two parts": (
+        facts({"subject": "a", "object": "b", "rewrites": [["x", "1"]]}),
+        "The parts of a rewrite are 2",
+    ),
+    "a long rewrite": (
+        facts({"subject": "a", "object": "b", "rewrites": [["x" * 200, "y" * 200, "z" * 200]]}),
+        "The rewrite is 600 characters long in all",
+    ),
+    "a long source": (
+        facts({"subject": "a", "object": "b", "sources": [["x" * 300, "y" * 300]]}),
+        "The source is 600 characters long in all",
+    ),
+    "a prompt that its subject makes too long": (
+        changed(templates("{subject} {object}" + " {subject}" * 9000), facts=[["x" * 100, "y"]]),
+        "A prompt with its subject is",
+    ),
     "no object": (without(SINGLE, "object"), 'The record lacks the key "object"'),
     "no prompts": (without(SINGLE, "prompts"), 'The record lacks the key "prompts"'),
     "empty prompts": (prompts(), 'The fact of "France" has no prompt'),
@@ -232,7 +248,7 @@ def test_a_fault_is_told_with_its_file_line_and_cure(write: Write, line: object,
     [
         (changed(WHOLE, temlates=[]), 'Did you mean "templates"?'),
         (facts({"subject": "a", "object": "b", "status": "protect"}), 'Did you mean "protected"?'),
-        (changed(SINGLE, zzz=1), "Known are relation, subject, object, prompts, status, sources."),
+        (changed(SINGLE, zzz=1), "Known are relation, subject, object, prompts, status, sources, rewrites."),
     ],
 )
 def test_a_misspelt_word_is_told_with_the_nearest_known_one(write: Write, line: object, cure: str) -> None:

@@ -194,7 +194,7 @@ def test_published_neurons_are_told_by_uuid(tmp_path: Path) -> None:
     expected = [
         PublishedNeurons("pararel", "u-1", ((10, 188), (0, 5))),
         PublishedNeurons("pararel", "u-2", ()),
-        PublishedNeurons("pararel", "u-3", ((1, 2),)),
+        PublishedNeurons("pararel", "u-3", ((0, 5), (10, 188))),
     ]
     assert read("eleuther", making.eleuther(tmp_path)) == expected
     assert read("eleuther", tmp_path) == expected
@@ -204,15 +204,15 @@ def test_the_papers_neurons_are_told_by_place_and_those_of_the_baseline_apart(tm
     path = making.bags(tmp_path)
     path.with_name("base_kn_bag-P2.json").write_text("[[[1, 1]]]")
     assert read("kn-paper-neurons", tmp_path) == [
-        PublishedNeurons("kn-paper-base", "P2#0", ((1, 1),)),
-        PublishedNeurons("kn-paper", "P1#0", ((10, 188), (0, 5))),
-        PublishedNeurons("kn-paper", "P1#1", ()),
-        PublishedNeurons("kn-paper", "P1#2", ((1, 2),)),
+        PublishedNeurons("kn-paper", "P2#0", ((1, 1),), "base"),
+        PublishedNeurons("kn-paper", "P1#0", ((10, 188), (0, 5)), "ig_gold"),
+        PublishedNeurons("kn-paper", "P1#1", ((1, 2),), "ig_gold"),
+        PublishedNeurons("kn-paper", "P1#2", ((0, 5), (10, 188)), "ig_gold"),
     ]
 
 
 def test_the_papers_scores_are_told_by_prompt_and_method(tmp_path: Path) -> None:
-    tokens = ("[CLS]", "Hill", "[MASK]")
+    tokens = tuple(making.TOKENS)
     whole = PublishedScores("kn-paper", "P1#0", 0, "ig_gold", tokens, "Ada", ((9, 1, 0.5), (8, 2, 1.0)))
     base = PublishedScores("kn-paper", "P1#0", 0, "base", tokens, "Ada", ((3, 4, -0.25),))
     assert read("kn-paper-scores", making.scores(tmp_path)) == [whole, base]
@@ -227,7 +227,7 @@ def test_a_broken_line_of_results_keeps_the_places_of_the_others(tmp_path: Path)
     bags = making.bags(tmp_path)
     bags.write_text('[[[1, 2, 3]], [{"a": 1, "a": 2}], [[4, 5]]]')
     found = list(NEURON_FORMATS["kn-paper-neurons"].read(bags, faults.append))
-    assert found == [PublishedNeurons("kn-paper", "P1#2", ((4, 5),))]
+    assert found == [PublishedNeurons("kn-paper", "P1#2", ((4, 5),), "ig_gold")]
 
 
 @pytest.mark.parametrize(("name", "make"), making.EVERY, ids=[make.__name__ for _, make in making.EVERY])

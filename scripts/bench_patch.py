@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""How fast an edited checkpoint is written beside `cp -r --reflink=never`, in how much memory, with how many bytes.
+
+A synthetic checkpoint in bf16 has down projections of 4096 × 14336 and, to fill its shards, other weights. The
+contestants take turns in one run, each beginning a round in its turn, and each writes a new folder on the same disk:
+
+* `cp` copies the folder. It leaves the disk behind: its bytes are in memory when it ends.
+* `cp, on the disk` waits until they are on the disk, as knedit does before a folder appears under its name.
+* `knedit` writes the folder with the edit, its manifest and the sha256 of every file, and waits for the disk. The
+  parent's sha256s are known, as the catalog has them; with `--fresh` they are taken on the way.
+* `knedit --link` makes hard links of shards that stay as they are.
+
+An edit of 1,000 columns touches every down projection, one of 10 columns a single one. Memory is the largest resident
+set of the writing process, with Python and NumPy in it; bytes are those handed to the kernel to be written.
+
+The default takes 3 GB of disk; `--size 8` needs 24 GB.
+"""
+
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from knedit.checkpoints.fingerprint import file_sha256, weights_sha256
+from knedit.checkpoints.folder import list_files
+from knedit.checkpoints.patch import TensorPatch, write_patched
+from knedit.checkpoints.shards import read_places
+from knedit.checkpoints.verify import verify_folder
+
+LARGE, SMALL, NUMBER = (4096, 14336), (64, 2048), 2  # shapes of a down projection, bytes of a number
+GIGABYTE = 10**9
+CONTESTANTS = ("cp", "cp, on the disk", "knedit", "knedit --link")
+
+
+def make(folder: Path, size: int, shards: int) -> None:
+    """Write a checkpoint of about `size` bytes in `shards` files of equal size."""
+    folder.mkdir()
+    block = np.random.default_rng(0).integers(0, 2**16, 1 << 22, dtype="<u2") & 0xBFFF  # no infinities, no NaN
+    depth, width = LARGE if size // shards >= LARGE[0] * LARGE[1] * NUMBER else SMALL
+    matrix, weight_map = depth * width * NUMBER, {}
+    for shard in range(shards):
+        file = "model.safetensors" if shards == 1 else f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+        count = size // shards // matrix
+        sizes = {f"layers.{shard}.{number}.down.weight": matrix for number in range(count)}
+        sizes[f"layers.{shard}.other"] = (size // shards - count * matrix) // NUMBER * NUMBER
+        header, at = {}, 0
+        for name, length in sizes.items():
+            shape = [depth, width] if length == matrix else [length // NUMBER]
+            header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + length]}
+            at += length
+            weight_map[name] = file
+        text = json.dumps(header).encode()
+        with (folder / file).open("wb") as stream:
+            stream.write(struct.pack("<Q", len(text)) + text)
+            for begin in range(0, at, block.nbytes):
+                stream.write(block.data.cast("B")[: min(block.nbytes, at - begin)])
+    if shards > 1:
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "config.json").write_text("{}")
+
+
+def patches(folder: Path, columns: int) -> list[TensorPatch]:
+    """Return zeros for 10 columns of one down projection, or for more, spread evenly over all."""
+    places = read_places(folder)
+    names = [name for name in places if name.endswith("down.weight")]
+    chosen = names[:1] if columns <= 10 else names
+    counts = [columns // len(chosen) + (number < columns % len(chosen)) for number in range(len(chosen))]
+    return [
+        TensorPatch(name, 1, tuple(range(0, count * 2, 2)), np.zeros((count, places[name].shape[0]), dtype=np.float32))
+        for name, count in zip(chosen, counts, strict=True)
+    ]
+
+
+def write(parent: Path, output: Path, columns: int, *, link: bool, known: dict[str, str]) -> None:
+    """Write the edit in a process of its own, and tell its seconds, memory and bytes as JSON."""
+    named = {"name": "synthetic", "sha256": weights_sha256(parent, known), "revision": None}
+    manifest = {"knedit": "bench", "created": "2026-01-01T00:00:00", "parent": named, "edit": {}}
+    edit = patches(parent, columns)
+    start = time.perf_counter()
+    write_patched(parent, output, edit, manifest=manifest, link=link, known=known)
+    seconds = time.perf_counter() - start
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (written,) = (
+        int(line[7:]) for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("wchar: ")
+    )
+    sys.stdout.write(json.dumps({"seconds": seconds, "memory": memory, "bytes": written}))
+
+
+def run(name: str, parent: Path, output: Path, columns: int, known: Path, *, fresh: bool) -> dict[str, Any]:
+    """Let one contestant write `output`, and return what it took."""
+    if name.startswith("cp"):
+        start = time.perf_counter()
+        subprocess.run(["cp", "-r", "--reflink=never", str(parent), str(output)], check=True)
+        if name != "cp":
+            subprocess.run(["sync", "-f", str(output)], check=True)
+        return {"seconds": time.perf_counter() - start}
+    words = ["--writer", str(parent), str(output), str(columns), str(known)]
+    flags = [*(["--link"] if "link" in name else []), *(["--fresh"] if fresh else [])]
+    command = [sys.executable, __file__, *words, *flags]
+    told: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return told
+
+
+def compare(folder: Path, *, size: float, shards: int, columns: int, repeats: int, fresh: bool) -> dict[str, Any]:
+    """Let the contestants take turns over one checkpoint and one edit, and return medians and ratios."""
+    parent, output, known = folder / "parent", folder / "output", folder / "known.json"
+    make(parent, int(size * GIGABYTE), shards)
+    hashes = {name: file_sha256(parent / name) for name in list_files(parent)}
+    known.write_text(json.dumps(hashes))
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
+    try:
+        for number in range(repeats):
+            turn = number % len(CONTESTANTS)
+            for name in CONTESTANTS[turn:] + CONTESTANTS[:turn]:
+                os.sync()
+                taken[name].append(run(name, parent, output, columns, known, fresh=fresh))
+                if name == "knedit" and number == 0:
+                    assert verify_folder(output, parent).ok
+                shutil.rmtree(output)
+    finally:
+        for path in (parent, output):
+            shutil.rmtree(path, ignore_errors=True)
+        known.unlink()
+    rows = {}
+    plain = statistics.median(one["seconds"] for one in taken["cp"])
+    for name, runs in taken.items():
+        seconds = statistics.median(one["seconds"] for one in runs)
+        more = {key: max(one[key] for one in runs) for key in ("memory", "bytes") if key in runs[0]}
+        rows[name] = {"seconds": seconds, "of cp": seconds / plain, "runs": [one["seconds"] for one in runs], **more}
+    return {"size": size, "shards": shards, "columns": columns, "rows": rows}
+
+
+@click.command()
+@click.option("--size", "sizes", type=float, multiple=True, default=(1.0,), show_default=True, help="Gigabytes.")
+@click.option("--shards", type=click.IntRange(1), multiple=True, default=(1, 8), show_default=True)
+@click.option("--columns", type=click.IntRange(1), multiple=True, default=(10, 1000), show_default=True)
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Rounds of each comparison.")
+@click.option("--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path())
+@click.option("--fresh", is_flag=True, help="knedit takes the parent's sha256s itself, on the way.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything measured to this file.")
+@click.option("--writer", nargs=4, hidden=True)
+@click.option("--link", is_flag=True, hidden=True)
+def main(
+    *,
+    sizes: tuple[float, ...],
+    shards: tuple[int, ...],
+    columns: tuple[int, ...],
+    repeats: int,
+    folder: Path,
+    fresh: bool,
+    json_file: Path | None,
+    writer: tuple[str, str, str, str] | None,
+    link: bool,
+) -> None:
+    """Measure how an edited checkpoint is written, beside cp."""
+    if writer:
+        known = {} if fresh else json.loads(Path(writer[3]).read_text())
+        write(Path(writer[0]), Path(writer[1]), int(writer[2]), link=link, known=known)
+        return
+    work = folder / f"bench-patch-{os.getpid()}"
+    work.mkdir()
+    found = []
+    try:
+        for size in sizes:
+            for number, count in product(shards, columns):
+                one = compare(work, size=size, shards=number, columns=count, repeats=repeats, fresh=fresh)
+                found.append(one)
+                show(one)
+    finally:
+        shutil.rmtree(work)
+    if json_file:
+        machine = {"machine": platform.platform(), "cores": os.cpu_count(), "fresh": fresh}
+        json_file.write_text(json.dumps({**machine, "results": found}, indent=1) + "\n")
+
+
+def show(one: dict[str, Any]) -> None:
+    click.echo(f"\n{one['size']:g} GB, {one['shards']} shards, {one['columns']} columns")
+    for name, row in one["rows"].items():
+        memory = (
+            f"{row['memory'] / 1e6:8.0f} MB in memory, {row['bytes'] / 1e6:8.0f} MB written" if "bytes" in row else ""
+        )
+        click.echo(f"  {name:16} {row['seconds']:7.2f} s  {row['of cp']:5.2f} × cp  {memory}")
+
+
+if __name__ == "__main__":
+    main()
