@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import Connection, Executable, Index, Table, select, tuple_
+from sqlalchemy import Connection, Executable, Index, select, tuple_
 from sqlalchemy.schema import CreateIndex
 
 from knedit.catalog import counting, schema
