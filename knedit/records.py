@@ -14,7 +14,7 @@ from typing import Any
 ROLES = ("attribute", "paraphrase", "neighbour", "generate", "implied")
 STATUSES = ("proposed", "approved", "protected", "retired")
 NEURON_ROLES = ("fact", "relation", "generic")
-OPERATIONS = ("update", "erase", "erase-relation")
+OPERATIONS = ("update", "erase", "erase-relation", "amplify")
 BLANK = "{object}"
 
 Config = Mapping[str, Any]
@@ -305,17 +305,20 @@ class DegenerateNeuron:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A planned edit: which neurons of which checkpoint are to change, why, and how."""
+    """A planned edit: which neurons of which checkpoint are to change, why, and how.
+
+    `refinement_id` is None where no refinement was asked for neurons.
+    """
 
     id: int
-    refinement_id: int
+    refinement_id: int | None
     checkpoint_id: int
     result_id: int | None
     config: Config
     created_at: datetime
 
     @classmethod
-    def identify(cls, checkpoint_id: int, refinement_id: int, config: Config, wishes: object) -> int:
+    def identify(cls, checkpoint_id: int, refinement_id: int | None, config: Config, wishes: object) -> int:
         return fingerprint("edit", checkpoint_id, refinement_id, dict(config), wishes)
 
 

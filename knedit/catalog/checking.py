@@ -19,6 +19,7 @@ from knedit.catalog.schema import (
     degenerate_neurons,
     degenerate_sets,
     edit_neurons,
+    edit_values,
     edits,
     knowledge_neurons,
     metadata,
@@ -161,10 +162,10 @@ def _places(connection: Connection) -> Iterator[Finding]:
                 degenerate_sets.join(of_refinement, refinements.c.id == degenerate_sets.c.refinement_id)
             ),
         ),
-        (
-            edit_neurons,
-            edit_neurons.join(edits.join(checkpoints, checkpoints.c.id == edits.c.checkpoint_id)),
-        ),
+        *[
+            (table, table.join(edits.join(checkpoints, checkpoints.c.id == edits.c.checkpoint_id)))
+            for table in (edit_neurons, edit_values)
+        ],
         *[(table, table.join(checkpoints)) for table in (neuron_notes, neuron_labels, neuron_descriptions)],
     ]
     for table, joined in reaches:

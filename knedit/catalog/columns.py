@@ -15,6 +15,7 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Integer,
+    MetaData,
     Text,
     TypeDecorator,
 )
@@ -22,6 +23,17 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 LABEL_LENGTH = 100
 SUBJECT_LENGTH = 500  # characters: four bytes each still fit into one entry of a PostgreSQL index
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
 
 
 class Moment(TypeDecorator[datetime]):

@@ -12,16 +12,29 @@ from knedit.catalog.naming import id_range, say_which
 from knedit.catalog.rows import Transactions, add, put
 from knedit.errors import CatalogError
 from knedit.records import Edit, EditNeuron, EditTarget, Evaluation, show_id
+from knedit.solved import EditGate, EditOutcome, EditValue
 
 
 class EditVerbs(Transactions):
-    def put_edit(self, edit: Edit, targets: Iterable[EditTarget], neurons: Iterable[EditNeuron]) -> Edit:
+    def put_edit(
+        self,
+        edit: Edit,
+        targets: Iterable[EditTarget],
+        neurons: Iterable[EditNeuron],
+        *,
+        values: Iterable[EditValue] = (),
+        outcomes: Iterable[EditOutcome] = (),
+        gates: Iterable[EditGate] = (),
+    ) -> Edit:
         """Put the planned edit in, whole, and return it; one that is there already is returned as it was."""
         table = schema.edits
         with self._writing() as connection:
             if add(connection, table, [edit]):
                 add(connection, schema.edit_targets, targets)
                 add(connection, schema.edit_neurons, neurons)
+                add(connection, schema.edit_values, values)
+                add(connection, schema.edit_outcomes, outcomes)
+                add(connection, schema.edit_gates, gates)
             return Edit(*connection.execute(select(table).where(table.c.id == edit.id)).one())
 
     def set_edit_result(self, edit_id: int, result_id: int) -> None:
@@ -66,6 +79,32 @@ class EditVerbs(Transactions):
         wanted = select(table).where(table.c.edit_id == edit_id).order_by(*list(table.c)[1:])
         with self._reading() as connection:
             return [EditNeuron(*row) for row in connection.execute(wanted)]
+
+    def edit_values(self, edit_id: int) -> list[EditValue]:
+        """Return the value vectors as the edit leaves them, by layer and index; none where it was not kept so."""
+        table = schema.edit_values
+        wanted = select(table).where(table.c.edit_id == edit_id).order_by(*list(table.c)[1:3])
+        with self._reading() as connection:
+            return [EditValue(*row) for row in connection.execute(wanted)]
+
+    def edit_outcomes(self, edit_id: int) -> list[EditOutcome]:
+        """Return how solving went for the edit's facts, by step, then fact id."""
+        table = schema.edit_outcomes
+        wanted = select(table).where(table.c.edit_id == edit_id).order_by(table.c.step, table.c.fact_id)
+        with self._reading() as connection:
+            return [EditOutcome(*row) for row in connection.execute(wanted)]
+
+    def put_edit_gates(self, gates: Iterable[EditGate]) -> None:
+        """Put the gates in, each in the place of an earlier one of the same edit and name."""
+        with self._writing() as connection:
+            put(connection, schema.edit_gates, gates)
+
+    def edit_gates(self, edit_id: int) -> list[EditGate]:
+        """Return the gates that the edit was put through, by name."""
+        table = schema.edit_gates
+        wanted = select(table).where(table.c.edit_id == edit_id).order_by(table.c.gate)
+        with self._reading() as connection:
+            return [EditGate(*row) for row in connection.execute(wanted)]
 
     def put_evaluations(self, evaluations: Iterable[Evaluation]) -> None:
         """Put the measures in, each in the place of an earlier one of the same edit, checkpoint, prompt and metric."""

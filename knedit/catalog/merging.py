@@ -88,7 +88,10 @@ UNITS = (
     Unit(schema.prompt_attributions, (schema.neuron_scores,)),
     Unit(schema.refinements, (schema.refined_facts, schema.knowledge_neurons)),
     Unit(schema.degenerate_sets, (schema.degenerate_neurons,)),
-    Unit(schema.edits, (schema.edit_targets, schema.edit_neurons)),
+    Unit(
+        schema.edits,
+        (schema.edit_targets, schema.edit_neurons, schema.edit_values, schema.edit_outcomes, schema.edit_gates),
+    ),
     Unit(schema.evaluations),
     Unit(schema.status_changes),
     Unit(schema.fact_notes),

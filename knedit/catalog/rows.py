@@ -14,7 +14,7 @@ from itertools import islice, starmap
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Double, Engine, Integer, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Connection, Double, Engine, Integer, LargeBinary, Table, Text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 
@@ -137,6 +137,7 @@ def _check(column: Column[Any]) -> Check:
         (Integer, _whole),
         (Double, _finite),
         (Moment, _moment),
+        (LargeBinary, _bytes),
         (JSON, _object),
     )
     check = next((check for kind, check in kinds if isinstance(column.type, kind)), _text)
@@ -176,6 +177,12 @@ def _text(value: Any, record: object, name: str) -> str:
 
 def _moment(value: Any, record: object, name: str) -> datetime:
     if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise _refusal(value, record, name)
+    return value
+
+
+def _bytes(value: Any, record: object, name: str) -> bytes:
+    if not isinstance(value, bytes):
         raise _refusal(value, record, name)
     return value
 

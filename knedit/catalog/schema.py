@@ -12,8 +12,6 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    Integer,
-    MetaData,
     Table,
     UniqueConstraint,
 )
@@ -28,6 +26,7 @@ from knedit.catalog.columns import (
     identity,
     label,
     link,
+    metadata,
     moment,
     number,
     one_of,
@@ -35,17 +34,27 @@ from knedit.catalog.columns import (
     place,
     words,
 )
-from knedit.records import NEURON_ROLES, OPERATIONS, ROLES, STATUSES
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
+from knedit.catalog.edit_tables import (
+    edit_gates,
+    edit_neurons,
+    edit_outcomes,
+    edit_targets,
+    edit_values,
+    edits,
+    evaluations,
 )
+from knedit.records import NEURON_ROLES, ROLES, STATUSES
+
+__all__ = [
+    "edit_gates",
+    "edit_neurons",
+    "edit_outcomes",
+    "edit_targets",
+    "edit_values",
+    "edits",
+    "evaluations",
+    "metadata",
+]
 
 relations = Table(
     "relations",
@@ -246,61 +255,6 @@ degenerate_neurons = Table(
     *place(),
     *from_zero(),
     Index(None, "layer", "index"),
-    sqlite_with_rowid=False,
-)
-
-edits = Table(
-    "edits",
-    metadata,
-    identity(),
-    link("refinement_id", "refinements.id"),
-    link("checkpoint_id", "checkpoints.id"),
-    link("result_id", "checkpoints.id", nullable=True),
-    Column("config", OBJECT, nullable=False),
-    moment("created_at"),
-    Index(None, "checkpoint_id"),
-)
-
-edit_targets = Table(
-    "edit_targets",
-    metadata,
-    part("edit_id", "edits.id"),
-    Column("step", Integer, primary_key=True, autoincrement=False),
-    part("fact_id", "facts.id"),
-    words("operation"),
-    words("new_object", nullable=True),
-    CheckConstraint("step >= 0", name="step"),
-    one_of("operation", OPERATIONS),
-    CheckConstraint("operation <> 'update' OR new_object IS NOT NULL", name="new_object"),
-    Index(None, "fact_id"),
-    sqlite_with_rowid=False,
-)
-
-edit_neurons = Table(
-    "edit_neurons",
-    metadata,
-    part("edit_id", "edits.id"),
-    Column("step", Integer, primary_key=True, autoincrement=False),
-    *place(),
-    number("norm"),
-    number("new_norm"),
-    CheckConstraint("step >= 0", name="step"),
-    *from_zero(),
-    sqlite_with_rowid=False,
-)
-
-evaluations = Table(
-    "evaluations",
-    metadata,
-    part("edit_id", "edits.id"),
-    part("checkpoint_id", "checkpoints.id"),
-    part("fact_id", "facts.id"),
-    part("prompt_id", "prompts.id"),
-    Column("metric", WORDS, primary_key=True),
-    number("before", nullable=True),
-    number("after", nullable=True),
-    words("text_before", nullable=True),
-    words("text_after", nullable=True),
     sqlite_with_rowid=False,
 )
 

@@ -113,9 +113,11 @@ def _find_neurons(catalog: Any, checkpoint: Any, model: Any, update: str, erased
 
 
 def _plan(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -> Any:
-    from knedit.cli.edit import show_plan
+    from knedit.cli.edit_plan import show_plan
+    from knedit.flows.choices import Choices
     from knedit.flows.edit import read_edit
-    from knedit.flows.plan import Choices, Wishes, plan_edit
+    from knedit.flows.goals import Wishes
+    from knedit.flows.plan import plan_edit
 
     _say(3, f"Plan: update {update}, erase {erased} with the paper's own solvers")
     choices = Choices()

@@ -26,6 +26,7 @@ from knedit.cli.runs import runs
 from knedit.cli.search import search
 from knedit.cli.selections import selections
 from knedit.cli.show import stderr
+from knedit.cli.statistics import statistics
 from knedit.errors import KneditError
 
 
@@ -47,7 +48,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
 
 for command in (
     *(db, catalog, checkpoint, facts, prompts, selections, search, attribute, runs, refine, neurons),
-    *(edit, evaluate, export, delta, demo),
+    *(statistics, edit, evaluate, export, delta, demo),
 ):
     cli.add_command(command)
 

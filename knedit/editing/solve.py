@@ -6,16 +6,19 @@ order, on float64 copies of the value vectors; the result is cast once, when it 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import Tensor
 
 from knedit.editing.embedding import DEFAULT_WEIGHTS, move_to_embedding
+from knedit.editing.scale import DEFAULT_FACTOR, scaled
 from knedit.editing.steps import Neuron, Step
+from knedit.editing.unk import unknown
 from knedit.editing.zero import zero
 from knedit.errors import EditError
 from knedit.models.model import Model
-from knedit.models.prompting import first_token, token_count
+from knedit.models.prompting import first_token, token_count, unknown_token
 
 LARGEST_GROWTH = 16.0
 
@@ -32,9 +35,10 @@ class ValueChange:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What solvers may be told: λ₁ and λ₂ of `embedding`."""
+    """What solvers may be told: λ₁ and λ₂ of `embedding`, the factor of `scale`."""
 
     embedding: tuple[float, float] = DEFAULT_WEIGHTS
+    scale: float = DEFAULT_FACTOR
 
 
 Solver = Callable[[Model, Step, Tensor, Weights], Tensor]
@@ -53,33 +57,80 @@ def _zero(_: Model, __: Step, values: Tensor, ___: Weights) -> Tensor:
     return zero(values)
 
 
-UPDATE_SOLVERS: Mapping[str, Solver] = {"embedding": _embedding}
-ERASE_SOLVERS: Mapping[str, Solver] = {"zero": _zero}
+def _unk(model: Model, step: Step, values: Tensor, _: Weights) -> Tensor:
+    token = unknown_token(model)
+    if token is None:
+        raise EditError(
+            "the tokenizer has no unknown token, whose embedding the solver unk needs",
+            step.target,
+            "Choose another solver, such as zero.",
+        )
+    return unknown(values, model.output_embedding(token))
+
+
+def _scale(_: Model, step: Step, values: Tensor, weights: Weights) -> Tensor:
+    if not isfinite(weights.scale) or weights.scale < 0:
+        raise EditError(f"{weights.scale:g} is no factor to scale by", step.target, "Give one from 0 on.")
+    return scaled(values, weights.scale)
+
+
+SOLVERS: Mapping[str, Mapping[str, Solver]] = {
+    "update": {"embedding": _embedding},
+    "erase": {"zero": _zero, "unk": _unk},
+    "amplify": {"scale": _scale},
+}
+JOINT: Mapping[str, frozenset[str]] = {"update": frozenset({"closed-form"}), "erase": frozenset({"prior"})}
+
+
+def verb_of(operation: str) -> str:
+    """Return what solvers are chosen by: a relation is erased as a fact is."""
+    return "erase" if operation == "erase-relation" else operation
+
+
+def is_joint(operation: str, name: str) -> bool:
+    """Tell whether a solver chooses its own columns and solves all of a plan's facts together."""
+    return name in JOINT.get(verb_of(operation), ())
 
 
 def solver_of(operation: str, name: str) -> Solver:
-    """Return the solver of that name for an operation; raise EditError if there is none."""
-    solvers = UPDATE_SOLVERS if operation == "update" else ERASE_SOLVERS
+    """Return the solver of that name for an operation; raise EditError if there is none that works by neurons."""
+    solvers = SOLVERS[verb_of(operation)]
     if name not in solvers:
-        raise EditError(
-            f"there is no solver {name!r} for the operation {operation}", "edit", f"Choose one of {', '.join(solvers)}."
-        )
+        raise _unknown(operation, name)
     return solvers[name]
 
 
-def assign_solvers(names: Sequence[str]) -> dict[str, str]:
-    """Return the solver of updates and of erasures: the last of `names` that each knows, else `embedding` and `zero`.
+def check_solver(operation: str, name: str) -> None:
+    """Raise EditError unless there is a solver of that name for an operation."""
+    if not is_joint(operation, name) and name not in SOLVERS[verb_of(operation)]:
+        raise _unknown(operation, name)
 
-    Raises EditError for a name that neither knows.
+
+def _unknown(operation: str, name: str) -> EditError:
+    return EditError(
+        f"there is no solver {name!r} for the operation {operation}", "edit", f"Choose one of {_listed(operation)}."
+    )
+
+
+def _listed(operation: str) -> str:
+    return ", ".join([*SOLVERS[verb_of(operation)], *sorted(JOINT.get(verb_of(operation), ()))])
+
+
+def assign_solvers(names: Sequence[str]) -> dict[str, str]:
+    """Return the solver of updates, erasures and amplifications: the last of `names` that each knows.
+
+    Else they are `embedding`, `zero` and `scale`; but where updates choose their own columns, erasures do so too, by
+    `prior`. Raises EditError for a name that none knows.
     """
-    chosen = {"update": "embedding", "erase": "zero"}
+    chosen: dict[str, str] = {}
     for name in names:
-        able = [op for op, solvers in (("update", UPDATE_SOLVERS), ("erase", ERASE_SOLVERS)) if name in solvers]
+        able = [verb for verb in SOLVERS if name in SOLVERS[verb] or is_joint(verb, name)]
         if not able:
-            known = ", ".join({**UPDATE_SOLVERS, **ERASE_SOLVERS})
+            known = ", ".join(_listed(verb) for verb in SOLVERS)
             raise EditError(f"there is no solver {name!r}", "edit", f"Choose among {known}.")
         chosen |= dict.fromkeys(able, name)
-    return chosen
+    joint = is_joint("update", chosen.get("update", ""))
+    return {"update": "embedding", "erase": "prior" if joint else "zero", "amplify": "scale"} | chosen
 
 
 def check_single_token(model: Model, answer: str, target: str) -> None:

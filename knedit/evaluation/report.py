@@ -1,7 +1,8 @@
 """Sum up what an edit did: measures by group of prompts, before and after.
 
-Groups: the edited facts by role of prompt, other facts of their relations, other relations of their subjects, the
-edited facts said backwards ("inverse"), facts of other relations. Knows no catalog.
+Groups: the edited facts by role of prompt, facts of earlier edits in the same weights, other facts of their relations,
+other relations of their subjects, the edited facts said backwards ("inverse"), facts of other relations.
+Knows no catalog.
 """
 
 from collections import defaultdict
@@ -10,7 +11,10 @@ from dataclasses import dataclass
 
 from knedit.records import Evaluation, Prompt
 
-GROUP_ORDER = ("updated", "erased", "same relation", "same subject", "inverse", "other relations")
+GROUP_ORDER = (
+    *("updated", "erased", "amplified", "earlier edits"),
+    *("same relation", "same subject", "inverse", "other relations"),
+)
 UNTOUCHED = ("same relation", "same subject", "other relations")
 
 

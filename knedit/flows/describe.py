@@ -24,15 +24,17 @@ class PlannedNeuron:
 def describe_edit(catalog: Catalog, planned: Planned) -> list[PlannedNeuron]:
     """Return the edit's neurons, step after step."""
     neurons = catalog.edit_neurons(planned.edit.id)
+    steps = dict(zip(sorted({target.step for target in planned.targets}), planned.steps, strict=True))
     places = {(one.layer, one.index) for one in neurons}
     edited = {target.fact_id for target in planned.targets}
     users: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for use in catalog.sharing(planned.edit.refinement_id, places):
+    uses = [] if planned.edit.refinement_id is None else catalog.sharing(planned.edit.refinement_id, places)
+    for use in uses:
         if use.fact.id not in edited:
             users[use.neuron.layer, use.neuron.index].append(_named(use))
     return [
         PlannedNeuron(
-            planned.steps[one.step],
+            steps[one.step],
             one.layer,
             one.index,
             one.norm,

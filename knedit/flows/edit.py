@@ -10,6 +10,8 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+import numpy as np
+
 from knedit.catalog.store import Catalog
 from knedit.checkpoints.patch import Judge, TensorPatch, write_patched
 from knedit.checkpoints.verify import verify_folder
@@ -19,9 +21,15 @@ from knedit.editing.steps import Neuron, Step
 from knedit.errors import CatalogError, CheckpointError, EditError
 from knedit.evaluation.measure import Measure, Probe, measure
 from knedit.flows.checkpoint import add_checkpoint, checked_folder, down_tensors
-from knedit.flows.plan import check_editable, check_origin, solvers_of, weights_of
+from knedit.flows.choices import solvers_of, weights_of
+from knedit.flows.gates import WrittenGates, gate_table, growth_of, make_exam
+from knedit.flows.goals import check_editable
+from knedit.flows.plan_neurons import check_origin
+from knedit.flows.stacking import earlier_edits
+from knedit.models.loading import load_model
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditTarget, Fact, show_id
+from knedit.solved import EditGate, EditOutcome, EditValue
 
 LIBRARIES = ("numpy", "torch", "transformers")
 
@@ -36,13 +44,17 @@ class Planned:
     facts: dict[int, Fact]
     relations: dict[int, str]
     steps: tuple[Step, ...]
+    values: tuple[EditValue, ...] = ()
+    outcomes: tuple[EditOutcome, ...] = ()
+    gates: tuple[EditGate, ...] = ()
 
 
 def read_edit(catalog: Catalog, edit: Edit) -> Planned:
     """Gather a stored edit; raise EditError if its neurons were found in another checkpoint than it edits."""
     (checkpoint,) = (one for one in catalog.checkpoints() if one.id == edit.checkpoint_id)
-    (refinement,) = (one for one in catalog.refinements() if one.id == edit.refinement_id)
-    check_origin(catalog, checkpoint, refinement)
+    if edit.refinement_id is not None:
+        (refinement,) = (one for one in catalog.refinements() if one.id == edit.refinement_id)
+        check_origin(catalog, checkpoint, refinement)
     targets = tuple(catalog.edit_targets(edit.id))
     facts = {fact.id: fact for fact in catalog.facts()}
     relations = {relation.id: relation.key for relation in catalog.relations()}
@@ -56,7 +68,17 @@ def read_edit(catalog: Catalog, edit: Edit) -> Planned:
         _step(members, [facts[one.fact_id] for one in members], relations, neurons[number])
         for number, members in sorted(by_step.items())
     )
-    return Planned(edit, checkpoint, targets, facts, relations, steps)
+    return Planned(
+        edit,
+        checkpoint,
+        targets,
+        facts,
+        relations,
+        steps,
+        tuple(catalog.edit_values(edit.id)),
+        tuple(catalog.edit_outcomes(edit.id)),
+        tuple(catalog.edit_gates(edit.id)),
+    )
 
 
 def _step(
@@ -70,14 +92,32 @@ def _step(
 
 
 def solve_edit(planned: Planned, model: Model) -> list[ValueChange]:
-    """Return the changes of a stored edit, computed with the model untouched.
+    """Return the changes of a stored edit: as they were solved, or, where that was not kept, solved now.
 
-    Raises EditError if a fact that it changes was protected or retired since it was planned.
+    The model is left untouched. Raises EditError if a fact that it changes was protected or retired since it was
+    planned.
     """
     for target in planned.targets:
         check_editable(planned.facts[target.fact_id], f"edit {show_id(planned.edit.id)}")
+    if planned.values:
+        return stored_changes(model, planned.values)
     config = planned.edit.config
     return solve(model, planned.steps, solvers_of(config), weights_of(config))
+
+
+def stored_changes(model: Model, values: Sequence[EditValue]) -> list[ValueChange]:
+    """Return kept value vectors as changes of a model, one a layer, layers and indices ascending."""
+    from torch import from_numpy
+
+    layers: dict[int, list[EditValue]] = defaultdict(list)
+    for value in values:
+        layers[value.layer].append(value)
+    changes = []
+    for layer, own in sorted(layers.items()):
+        indices = tuple(value.index for value in own)
+        new = from_numpy(np.stack([np.frombuffer(value.vector, "<f8") for value in own]))
+        changes.append(ValueChange(layer, indices, model.value_vectors(layer, indices).double().cpu(), new))
+    return changes
 
 
 def try_edit(planned: Planned, model: Model, probes: Sequence[Probe]) -> tuple[list[Measure], list[Measure]]:
@@ -98,25 +138,29 @@ def apply_edit(
     name: str | None = None,
     link: bool = False,
     judge: Judge | None = None,
+    force: bool = False,
 ) -> Checkpoint:
     """Write the edited checkpoint to a new folder, verify it byte by byte, and register it as a child of its parent.
 
     With `link`, shards that the edit leaves alone become hard links to the parent's. `judge` is given the folder once
-    its weights are written, and returns the summary that knedit.json tells; when it raises, there is no folder.
+    its weights are written, and returns the summary that knedit.json tells; when it raises, there is no folder. The
+    written weights are put through the plan's gates, too, which `force` keeps from refusing them.
 
-    Raises CheckpointError where the folder exists or cannot be written, CatalogError where the name is taken; then
-    there is no folder, and the parent and the catalog are as they were.
+    Raises CheckpointError where the folder exists or cannot be written, CatalogError where the name is taken, EditError
+    where a gate is not passed; then there is no folder, and the parent and the catalog are as they were.
     """
     _check_name(catalog, planned, name or output.name)
     parent = checked_folder(planned.checkpoint)
+    changes = solve_edit(planned, model)
+    gates = _written_gates(catalog, planned, model, changes, force=force)
     write_patched(
         parent,
         output,
-        edit_patches(planned, model),
+        _patches(parent, model, changes),
         manifest=edit_manifest(planned),
         link=link,
         known=planned.checkpoint.files,  # as they were found a moment ago
-        judge=judge,
+        judge=_both(judge, gates),
     )
     report = verify_folder(output, parent)
     if not report.ok:
@@ -128,7 +172,28 @@ def apply_edit(
         )
     child = add_checkpoint(catalog, output, name=name or output.name)
     catalog.set_edit_result(planned.edit.id, child.id)
+    if gates is not None:
+        catalog.put_edit_gates(gates.found)
     return child
+
+
+def _written_gates(
+    catalog: Catalog, planned: Planned, model: Model, changes: Sequence[ValueChange], *, force: bool
+) -> WrittenGates | None:
+    """Return what puts the written weights through the gates of the plan, or None where it has none."""
+    if not planned.gates:
+        return None
+    thresholds = {gate.gate: gate.threshold for gate in planned.gates}
+    exam = make_exam(catalog, model, planned.targets, earlier_edits(catalog, planned.checkpoint), thresholds)
+    forced = force or bool(planned.edit.config.get("gates", {}).get("forced", False))
+    growth = growth_of(model, changes)
+    return WrittenGates(exam, exam.look(model), growth, forced, planned.edit.id, load_model, [])
+
+
+def _both(judge: Judge | None, gates: WrittenGates | None) -> Judge | None:
+    if judge is None or gates is None:
+        return judge or gates
+    return lambda folder: {**judge(folder), **gates(folder)}
 
 
 def _check_name(catalog: Catalog, planned: Planned, name: str) -> None:
@@ -190,6 +255,7 @@ def edit_manifest(planned: Planned) -> dict[str, Any]:
                 {"operation": step.operation, "target": step.target, "new": step.new, "neurons": len(step.neurons)}
                 for step in planned.steps
             ],
+            **({"gates": [gate_table(gate) for gate in planned.gates]} if planned.gates else {}),
         },
     }
 

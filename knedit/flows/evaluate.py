@@ -9,9 +9,11 @@ from knedit.evaluation.measure import Measure, Probe, measure
 from knedit.evaluation.report import Judged
 from knedit.flows.checkpoint import load_checkpoint
 from knedit.flows.edit import Planned, find_result
+from knedit.flows.stacking import earlier_edits
 from knedit.records import Evaluation, Fact, Prompt
 
 _ROLES = ("attribute", "paraphrase", "generate")
+_GROUPS = {"update": "updated", "amplify": "amplified"}
 _SIBLINGS, _OTHERS, _WRITTEN, _TEXTS = 8, 2, 2, 8
 
 
@@ -27,23 +29,28 @@ def choose_probes(catalog: Catalog, planned: Planned) -> list[Asked]:
     """Return what to ask: every prompt of the edited facts, and one wording each of facts that shall stay as they are.
 
     Beside the edit stand up to 8 other facts of each relation touched, as many of what other relations tell of the
-    edited subjects and of edited facts said backwards, 2 of every other relation, and all protected facts; their ids,
+    edited subjects and of edited facts said backwards, 2 of every other relation, all protected facts, and every prompt
+    of facts that earlier edits put into the weights; their ids,
     being fingerprints, order them in a way that is random and always the same. Texts are generated for the first two
     facts of each step and for some of the others. Retired facts and prompts are not asked.
     """
     edited = {target.fact_id: target for target in planned.targets}
-    others = _bystanders(planned, set(edited))
+    earlier = earlier_edits(catalog, planned.checkpoint).targets
+    before = {number: target for number, target in earlier.items() if number not in edited}
+    others = _bystanders(planned, set(edited), set(before))
     prompts: dict[int, list[Prompt]] = defaultdict(list)
-    for prompt in catalog.prompts([*edited, *(fact.id for fact, _ in others)], roles=_ROLES):
+    for prompt in catalog.prompts([*edited, *before, *(fact.id for fact, _ in others)], roles=_ROLES):
         if prompt.status != "retired":
             prompts[prompt.fact_id].append(prompt)
     asked = []
     written: Counter[int] = Counter()
     for fact_id, target in edited.items():
-        group = "updated" if target.operation == "update" else "erased"
+        group = _GROUPS.get(target.operation, "erased")
         written[target.step] += 1
         shown = _shown(prompts[fact_id]) if written[target.step] <= _WRITTEN else set()
         asked += [Asked(Probe(p, target.new_object, p.id in shown), group) for p in prompts[fact_id]]
+    for fact_id, target in before.items():
+        asked += [Asked(Probe(p, target.new_object), "earlier edits") for p in prompts[fact_id] if p.answer is not None]
     for number, (fact, group) in enumerate(others):
         wording = [p for p in prompts[fact.id] if p.role == "paraphrase"] or prompts[fact.id]
         shows = number % max(1, len(others) // _TEXTS) == 0
@@ -51,12 +58,12 @@ def choose_probes(catalog: Catalog, planned: Planned) -> list[Asked]:
     return asked
 
 
-def _bystanders(planned: Planned, edited: set[int]) -> list[tuple[Fact, str]]:
+def _bystanders(planned: Planned, edited: set[int], earlier: set[int]) -> list[tuple[Fact, str]]:
     """Return facts that shall stay as they are, each with its group; those nearest to the edit before the rest."""
     group_of = _Nearness([planned.facts[fact_id] for fact_id in edited])
     by_kind: dict[tuple[str, int], list[Fact]] = defaultdict(list)
     for fact in sorted(planned.facts.values(), key=lambda fact: fact.id):
-        if fact.id not in edited and fact.status != "retired":
+        if fact.id not in edited | earlier and fact.status != "retired":
             by_kind[group_of(fact), fact.relation_id].append(fact)
     chosen = []
     for (group, _), facts in by_kind.items():

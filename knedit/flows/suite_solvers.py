@@ -14,6 +14,7 @@ from knedit.editing.solve import solve
 from knedit.editing.steps import Neuron, Step
 from knedit.errors import EditError, KneditError
 from knedit.evaluation.cases import Rewrite
+from knedit.flows.suite_joint import closed_form
 from knedit.flows.suites import KnownFact
 from knedit.models.prompting import encode_prompt
 from knedit.records import Prompt
@@ -122,6 +123,7 @@ class SuiteChoice:
 
 
 SUITE_SOLVERS: Mapping[str, SuiteChoice] = {
+    "closed-form": SuiteChoice(closed_form, "columns chosen by the facts' keys, solved with statistics in view"),
     "embedding": SuiteChoice(embedding, "the paper's: output embeddings into neurons ranked by attribution"),
 }
 

@@ -167,6 +167,17 @@ def first_token(model: Model, answer: str) -> int:
     return _answer_tokens(model, answer, spaced=True)[0]
 
 
+def unknown_token(model: Model) -> int | None:
+    """Return the token that stands for unknown words, or None where the tokenizer has none of its own.
+
+    One that also begins, ends or pads texts stands for no word.
+    """
+    words = model.tokenizer
+    token = words.unk_token_id
+    others = (words.bos_token_id, words.eos_token_id, words.pad_token_id)
+    return None if token is None or token in others else int(token)
+
+
 def _encode_causal(model: Model, before: str, answer: str, *, joint: str) -> Query:
     """Tokenise prompt and answer together, so that they meet as in running text; apart where the seam would move."""
     prompt = _strip_closing(model, model.tokenizer(before)["input_ids"])

@@ -38,6 +38,23 @@ def log_probability_of(model: Model, states: Tensor, answers: Tensor) -> Tensor:
     return found.to(answers.device)
 
 
+@torch.no_grad()
+def near_tokens(model: Model, token: int, count: int) -> list[int]:
+    """Return the `count` tokens whose input embeddings point most like a token's, the nearest first.
+
+    Spellings of the same word, with other case or spaces, and special tokens are left out.
+    """
+    table = model.net.get_input_embeddings().weight.detach()
+    alike = torch.mv(table.float(), table[token].float()) / table.float().norm(dim=1).clamp(min=1e-6)
+    own = model.tokenizer.decode([token]).strip().lower()
+    special = set(model.tokenizer.all_special_ids) | {token}
+    found: list[int] = []
+    for other in alike.argsort(descending=True)[: 20 * (count + 1)].tolist():
+        if len(found) < count and other not in special and model.tokenizer.decode([other]).strip().lower() != own:
+            found.append(other)
+    return found
+
+
 def _plain_projection(model: Model) -> Tensor | None:
     """Return the vocabulary projection's weight [V, D] where the head ends in just that product, in float32."""
     last = model.head_modules[-1]

@@ -1,3 +1,4 @@
+import struct
 from dataclasses import replace
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from knedit.catalog.store import Catalog
 from knedit.errors import CatalogError
 from knedit.records import Edit, EditNeuron, EditTarget, Evaluation, show_id
+from knedit.solved import EditGate, EditOutcome, EditValue
 from tests.catalog.making import (
     EDIT,
     MODEL,
@@ -48,6 +50,40 @@ def test_the_same_edit_again_is_returned_as_it_was(catalog: Catalog) -> None:
     again = catalog.put_edit(replace(EDIT, created_at=NOON), TARGETS, [EditNeuron(EDIT.id, 2, 0, 0, 1.5, 0.0)])
     assert again == replace(EDIT, result_id=CHILD.id)
     assert len(catalog.edit_neurons(EDIT.id)) == 3
+
+
+def test_what_solving_gave_comes_back_to_the_last_bit(catalog: Catalog) -> None:
+    fill_refinement(catalog)
+    free = replace(EDIT, refinement_id=None)
+    values = [EditValue(EDIT.id, 1, 7, b"\x00\xff\n\\." * 8), EditValue(EDIT.id, 0, 3, struct.pack("<2d", 0.1, -0.0))]
+    layers = {"0": {"columns": 1, "editability": 8.5}}
+    outcomes = [
+        EditOutcome(EDIT.id, 1, TOKYO.id, False, 16, 1.5, 2.25, {}),
+        EditOutcome(EDIT.id, 0, PARIS.id, True, 9, 0.03125, 0.0625, layers),
+    ]
+    gates = [EditGate(EDIT.id, "success", 0.5, 0.99, False, True), EditGate(EDIT.id, "growth", 2.0, 16.0, True)]
+    assert catalog.put_edit(free, TARGETS, NEURONS, values=values, outcomes=outcomes, gates=gates) == free
+    assert catalog.edit_values(EDIT.id) == values[::-1]
+    assert catalog.edit_outcomes(EDIT.id) == outcomes[::-1]
+    assert catalog.edit_gates(EDIT.id) == gates[::-1]
+    catalog.put_edit_gates([replace(gates[0], value=1.0, passed=True, forced=False)])
+    assert catalog.edit_gates(EDIT.id) == [gates[1], EditGate(EDIT.id, "success", 1.0, 0.99, True)]
+    assert (catalog.edit_values(3), catalog.edit_outcomes(3), catalog.edit_gates(3)) == ([], [], [])
+    assert catalog.edit_impact(EDIT.id).facts == ()
+
+
+def test_values_outcomes_and_gates_of_nothing_are_refused(catalog: Catalog) -> None:
+    fill_refinement(catalog)
+    with pytest.raises(CatalogError, match=r"cannot keep 'text' as EditValue\.vector"):
+        catalog.put_edit(EDIT, TARGETS, [], values=[EditValue(EDIT.id, 0, 0, "text")])  # type: ignore[arg-type]
+    for bad in (
+        {"values": [EditValue(EDIT.id, -1, 0, b"")]},
+        {"outcomes": [EditOutcome(EDIT.id, 0, YEN.id, True, 1, 0.0, 0.0, {})]},
+        {"gates": [EditGate(3, "growth", 1.0, 2.0, True)]},
+    ):
+        with pytest.raises(CatalogError, match=r"(?i)refuses the records|foreign key"):
+            catalog.put_edit(EDIT, TARGETS, NEURONS, **bad)  # type: ignore[arg-type]
+    assert catalog.edits() == []
 
 
 def test_an_edit_with_a_bad_target_is_refused_whole(catalog: Catalog) -> None:

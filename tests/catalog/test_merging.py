@@ -39,7 +39,7 @@ from tests.catalog.making import (
     score,
 )
 
-ASSET = Path(__file__).parent / "assets" / "0004.sql"
+ASSET = Path(__file__).parent / "assets" / "0005.sql"
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from knedit.catalog import revisions, schema
 from knedit.catalog.connecting import open_engine, read_address, show_address
 from knedit.catalog.store import Catalog
 from knedit.errors import CatalogError
-from knedit.records import PromptAttribution, Relation
+from knedit.records import EditTarget, PromptAttribution, Relation
+from knedit.solved import EditGate, EditOutcome, EditValue
 from tests.catalog.making import (
     CAPITAL,
     EDIT,
@@ -31,6 +32,7 @@ from tests.catalog.making import (
     YEN,
     attribution,
     fill_facts,
+    fill_refinement,
     fill_run,
     score,
 )
@@ -40,8 +42,8 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 
 def upgrade() -> None:
@@ -54,7 +56,7 @@ def newer(tmp_path: Path) -> Path:
     """Return a folder of migrations that goes one revision further than this knedit."""
     folder = tmp_path / "newer % migrations"
     shutil.copytree(revisions.migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0005_a_note.py").write_text(NEXT)
+    (folder / "versions" / "0006_a_note.py").write_text(NEXT)
     return folder
 
 
@@ -81,7 +83,7 @@ def test_an_empty_database_becomes_a_catalog_on_first_use(database: str) -> None
     with Catalog(database) as catalog:
         assert catalog.relations() == []
     shown = show_address(read_address(database))
-    assert revisions.standing(database) == revisions.Standing(shown, "current", "0004", "0004")
+    assert revisions.standing(database) == revisions.Standing(shown, "current", "0005", "0005")
 
 
 def test_a_stale_catalog_is_refused_with_the_command_that_upgrades_it(database: str, newer: Path) -> None:
@@ -92,7 +94,7 @@ def test_a_stale_catalog_is_refused_with_the_command_that_upgrades_it(database: 
         revisions.prepare(engine, address, folder=newer)
     engine.dispose()
     assert str(caught.value) == (
-        f"Catalog at {show_address(address)} is at revision 0004, this knedit needs 0005. Run: knedit db upgrade"
+        f"Catalog at {show_address(address)} is at revision 0005, this knedit needs 0006. Run: knedit db upgrade"
     )
     assert revisions.standing(database, folder=newer).state == "stale"
 
@@ -102,10 +104,10 @@ def test_an_upgrade_keeps_what_is_there(database: str, newer: Path) -> None:
         fill_facts(catalog)
         kept = (catalog.facts(), catalog.prompts([PARIS.id, TOKYO.id, YEN.id]))
     before, after = revisions.upgrade(database, folder=newer)
-    assert (before.state, before.revision, after.state, after.revision) == ("stale", "0004", "current", "0005")
+    assert (before.state, before.revision, after.state, after.revision) == ("stale", "0005", "current", "0006")
     assert revisions.upgrade(database, folder=newer) == (after, after)
     execute(database, "UPDATE relations SET note = 'new'", "DELETE FROM alembic_version")
-    execute(database, "ALTER TABLE relations DROP COLUMN note", "INSERT INTO alembic_version VALUES ('0004')")
+    execute(database, "ALTER TABLE relations DROP COLUMN note", "INSERT INTO alembic_version VALUES ('0005')")
     with Catalog(database) as catalog:
         assert (catalog.facts(), catalog.prompts([PARIS.id, TOKYO.id, YEN.id])) == kept
 
@@ -117,7 +119,7 @@ def test_an_upgrade_of_an_empty_database_makes_a_catalog(database: str) -> None:
 
 
 def test_an_upgrade_that_fails_changes_nothing(database: str, newer: Path) -> None:
-    (newer / "versions" / "0005_a_note.py").write_text(NEXT + '    op.execute("SELECT * FROM nowhere")\n')
+    (newer / "versions" / "0006_a_note.py").write_text(NEXT + '    op.execute("SELECT * FROM nowhere")\n')
     Catalog(database).close()
     with pytest.raises(CatalogError, match="nowhere"):
         revisions.upgrade(database, folder=newer)
@@ -132,10 +134,10 @@ def test_a_catalog_of_a_newer_knedit_is_refused(database: str, newer: Path) -> N
         Catalog(database)
     shown = show_address(read_address(database))
     assert str(caught.value) == (
-        f"Catalog at {shown} is at revision 0005, this knedit knows none after 0004. "
+        f"Catalog at {shown} is at revision 0006, this knedit knows none after 0005. "
         "Upgrade knedit: pip install --upgrade knedit"
     )
-    with pytest.raises(CatalogError, match="at revision 0005"):
+    with pytest.raises(CatalogError, match="at revision 0006"):
         revisions.upgrade(database)
 
 
@@ -234,6 +236,30 @@ def test_a_catalog_with_attributions_without_an_error_does_not_go_down(database:
         migrate(database, "0001")
     with Catalog(database) as catalog:
         assert catalog.attributions(RUN.id) == [replace(attribution(PARIS_IS), completeness_error=None)]
+
+
+def test_a_catalog_goes_down_from_solved_edits_unless_it_holds_one(database: str) -> None:
+    with Catalog(database) as catalog:
+        fill_refinement(catalog)
+        catalog.put_edit(EDIT, [EditTarget(EDIT.id, 0, PARIS.id, "update", "Rome")], [])
+    migrate(database, "0004")
+    migrate(database, "head")
+    free = replace(EDIT, id=5, refinement_id=None)
+    with Catalog(database) as catalog:
+        assert catalog.edits() == [EDIT]
+        catalog.put_edit(
+            free,
+            [EditTarget(5, 0, PARIS.id, "amplify", None)],
+            [],
+            values=[EditValue(5, 1, 7, bytes(8))],
+            outcomes=[EditOutcome(5, 0, PARIS.id, True, 3, 0.0, 0.0, {})],
+            gates=[EditGate(5, "growth", 1.0, 16.0, True)],
+        )
+    told = "1 rows of edit gates, 1 rows of edit outcomes, 1 rows of edit values, 1 rows of edits without a refinement"
+    with pytest.raises(RuntimeError, match=f"Revision 0004 has no place for {told}, 1 rows of amplified facts"):
+        migrate(database, "0004")
+    with Catalog(database) as catalog:
+        assert {one.id for one in catalog.edits()} == {EDIT.id, 5}
 
 
 def test_threads_may_open_a_new_catalog_at_once(sqlite_url: str) -> None:

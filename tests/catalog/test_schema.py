@@ -6,7 +6,7 @@ from sqlalchemy import Text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
-from knedit import records, remarks
+from knedit import records, remarks, solved
 from knedit.catalog import schema
 from knedit.catalog.connecting import open_engine, read_address
 from knedit.catalog.store import Catalog
@@ -25,6 +25,9 @@ NOUNS = {
     "edits": records.Edit,
     "edit_targets": records.EditTarget,
     "edit_neurons": records.EditNeuron,
+    "edit_values": solved.EditValue,
+    "edit_outcomes": solved.EditOutcome,
+    "edit_gates": solved.EditGate,
     "evaluations": records.Evaluation,
     "fact_sources": records.FactSource,
     "requested_rewrites": records.RequestedRewrite,

@@ -5,14 +5,16 @@ import torch
 
 from knedit.editing.embedding import move_to_embedding
 from knedit.editing.solve import (
-    ERASE_SOLVERS,
-    UPDATE_SOLVERS,
+    SOLVERS as REGISTRY,
+)
+from knedit.editing.solve import (
     ValueChange,
     Weights,
     assign_solvers,
     check_single_token,
     solve,
     solver_of,
+    verb_of,
 )
 from knedit.editing.steps import Neuron, Step
 from knedit.errors import EditError
@@ -167,16 +169,51 @@ def test_an_unknown_solver_is_refused_and_the_known_ones_are_named(
 
 
 def test_a_solver_goes_to_the_operations_that_know_it() -> None:
-    usual = {"update": "embedding", "erase": "zero"}
+    usual = {"update": "embedding", "erase": "zero", "amplify": "scale"}
     assert [assign_solvers(names) for names in ((), ("zero",), ("zero", "embedding"))] == [usual] * 3
-    with pytest.raises(EditError, match=r"no solver 'magic' \(edit\). Choose among embedding, zero"):
+    own = {**usual, "update": "closed-form", "erase": "prior"}
+    assert [assign_solvers(names) for names in (("closed-form",), ("prior", "closed-form"))] == [own] * 2
+    assert assign_solvers(("closed-form", "unk")) == {**own, "erase": "unk"}
+    with pytest.raises(EditError, match=r"no solver 'magic' \(edit\)\. Choose among embedding, closed-form, zero, unk"):
         assign_solvers(["zero", "magic"])
 
 
+def test_the_unknown_token_takes_the_place_of_value_vectors() -> None:
+    model = tiny("bert")
+    values = stored(model, (0, 1), (2, 5))
+    found = solve(model, [erase((0, 1), (2, 5))], {**SOLVERS, "erase": "unk"})
+    unknown = model.net.get_output_embeddings().weight.detach()[VOCABULARY["[UNK]"]].double()
+    assert_changes(found, [(0, (1,), values[:1], unknown[None]), (2, (5,), values[1:], unknown[None])])
+
+
+def test_a_tokenizer_whose_unknown_token_ends_texts_has_none_to_erase_with() -> None:
+    model = tiny("gpt2")
+    model.tokenizer.eos_token = "[UNK]"
+    with pytest.raises(EditError, match="has no unknown token") as caught:
+        solve(model, [erase((0, 1))], {**SOLVERS, "erase": "unk"})
+    assert caught.value.where == "capital/Japan"
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 2.0])
+def test_amplifying_scales_value_vectors(llama: Model, factor: float) -> None:
+    values = stored(llama, (1, 3))
+    step = Step("amplify", "capital/Japan", ((1, 3),), "Tokyo")
+    found = solve(llama, [step], {"amplify": "scale"}, Weights(scale=factor))
+    assert_changes(found, [(1, (3,), values, values * factor)])
+
+
+@pytest.mark.parametrize("factor", [-1.0, float("nan"), float("inf")])
+def test_no_number_to_scale_by_is_refused(llama: Model, factor: float) -> None:
+    step = Step("amplify", "capital/Japan", ((1, 3),), "Tokyo")
+    with pytest.raises(EditError, match="is no factor to scale by"):
+        solve(llama, [step], {"amplify": "scale"}, Weights(scale=factor))
+
+
 def test_every_named_solver_is_found() -> None:
-    assert [solver_of("update", name) for name in UPDATE_SOLVERS] == list(UPDATE_SOLVERS.values())
-    for operation in ("erase", "erase-relation"):
-        assert [solver_of(operation, name) for name in ERASE_SOLVERS] == list(ERASE_SOLVERS.values())
+    assert sorted(REGISTRY) == ["amplify", "erase", "update"]
+    for operation in (*REGISTRY, "erase-relation"):
+        named = REGISTRY[verb_of(operation)]
+        assert [solver_of(operation, name) for name in named] == list(named.values())
 
 
 @pytest.mark.parametrize("name", ["bert", "llama"])

@@ -10,11 +10,13 @@ from knedit.catalog.store import Catalog
 from knedit.errors import CatalogError, EditError, FactsError
 from knedit.flows.attribute import Wish, attribute
 from knedit.flows.checkpoint import add_checkpoint, load_checkpoint
+from knedit.flows.choices import Choices
 from knedit.flows.curate import meant_facts, meant_prompts
 from knedit.flows.edit import read_edit, solve_edit
 from knedit.flows.evaluate import choose_probes
 from knedit.flows.facts import export_facts
-from knedit.flows.plan import Choices, Wishes, find_goals, plan_edit
+from knedit.flows.goals import Wishes, find_goals
+from knedit.flows.plan import plan_edit
 from knedit.flows.refine import refine_checkpoint
 from knedit.records import Fact, RequestedRewrite, show_id
 from tests.flows.making import LENIENT, QUICK, attributed, open_catalog, save_model

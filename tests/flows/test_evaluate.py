@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from knedit.flows.choices import Choices
 from knedit.flows.edit import read_edit
 from knedit.flows.evaluate import choose_probes
 from knedit.flows.facts import import_file
-from knedit.flows.plan import Choices, Wishes, plan_edit
+from knedit.flows.goals import Wishes
+from knedit.flows.plan import plan_edit
 from tests.flows.making import attributed, open_catalog, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -8,10 +8,12 @@ import torch
 import transformers
 
 from knedit.editing.apply import edited
+from knedit.flows.choices import Choices
 from knedit.flows.describe import describe_edit
 from knedit.flows.edit import apply_edit, find_result, read_edit, solve_edit, try_edit
 from knedit.flows.evaluate import choose_probes, evaluate_edit, judge_try, stored_evaluation
-from knedit.flows.plan import Choices, Wishes, plan_edit
+from knedit.flows.goals import Wishes
+from knedit.flows.plan import plan_edit
 from knedit.models.loading import load_model
 from knedit.records import show_id
 from tests.flows.making import attributed, open_catalog, save_model

@@ -1,7 +1,7 @@
 """Families whose layers share their weights: one value vector is not to be changed twice."""
 
 from knedit.editing.steps import Step
-from knedit.flows.plan import shared_vector
+from knedit.flows.plan_neurons import shared_vector
 from knedit.models.model import wrap_model
 from tests.tiny_models import network, tokenizer_of
 

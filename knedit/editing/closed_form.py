@@ -1,0 +1,58 @@
+"""Solve one layer's value vectors for wished changes of its output, in closed form, on chosen columns alone.
+
+Of all D with ΔW = D Sᵀ on the columns J, the one that says least to the noise M: with tolerance 0 the answers are met
+exactly (EMMET; for one fact ROME), otherwise a residual is weighed against the noise (MEMIT). J may be all columns.
+Knows no model. Sources: Meng et al., NeurIPS 2022 and ICLR 2023; Gupta et al., 2024 (equality in batches); here with
+M_JJ in place of C.
+
+Shapes: u facts (or contexts), q columns, D hidden; all float64.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from knedit.editing.statistics import Noise
+from knedit.errors import EditError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selector:
+    """Weights [u, q] on columns, one row a fact: D = Rᵀ · selector for wished changes R [u, D]."""
+
+    columns: tuple[int, ...]
+    weights: Tensor
+
+    def response(self, keys: Tensor) -> Tensor:
+        """Return how much of each fact's change other keys [n, F] are given: [n, u]."""
+        return keys.double()[:, list(self.columns)] @ self.weights.T
+
+
+def selector(noise: Noise, keys: Tensor, columns: Sequence[int], *, tolerance: float = 0.0) -> Selector:
+    """Return S = (K M⁻¹ Kᵀ + α G)⁻¹ K M⁻¹ on the columns, for keys K [u, F]; α is the tolerance, G its diagonal.
+
+    With a tolerance each fact is scaled to be given its own change in full; what it is given of others' is not 0 then.
+    Raises EditError where that has no solution: more facts than columns, or facts with one key, at tolerance 0.
+    """
+    own = keys.double()[:, list(columns)]  # [u, q]
+    whitened = torch.linalg.solve(noise.block(columns), own.T)  # [q, u]
+    gram = own @ whitened
+    gram.diagonal().mul_(1 + tolerance)
+    weights, failed = torch.linalg.solve_ex(gram, whitened.T)  # [u, q]
+    if int(failed) or _lost(gram, weights):
+        raise EditError(
+            f"{len(keys)} facts cannot be told apart on {len(columns)} columns",
+            "the closed form",
+            "Allow more columns or layers, or a tolerance.",
+        )
+    if tolerance:
+        weights = weights / (own * weights).sum(1, keepdim=True)
+    return Selector(tuple(columns), weights)
+
+
+def _lost(gram: Tensor, weights: Tensor) -> bool:
+    """Tell whether the first term is as good as singular: facts that cannot be told apart, or too many of them."""
+    extremes = torch.linalg.eigvalsh(gram)[[0, -1]]
+    return not bool(torch.isfinite(weights).all()) or float(extremes[0]) <= 1e-12 * float(extremes[1])

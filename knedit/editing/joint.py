@@ -1,0 +1,237 @@
+"""Solve a whole plan of wishes at once: what each fact needs, on which columns, and the value vectors that give it.
+
+For every wish: contexts, the columns of each layer on which its key stands out, the vectors that its layers must put
+out at the subject. Then one closed form a layer over all wishes. The model is untouched. Knows no catalog and no
+files. Sources: Meng et al. (ROME, NeurIPS 2022; MEMIT, ICLR 2023), Gupta et al. (EMMET, 2024), restricted to columns.
+
+Shapes: u facts, n keys, F neurons of a layer, D hidden.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from knedit.editing.closed_form import selector
+from knedit.editing.columns import choose_columns, editability
+from knedit.editing.decoys import decoys_of
+from knedit.editing.prior import NEUTRAL, subject_free
+from knedit.editing.solve import ValueChange
+from knedit.editing.statistics import Moment, Noise, Pricing, Statistics, noise_of
+from knedit.editing.targets import Search, Sought, Target, target_values
+from knedit.editing.wishes import Variety, Wish, contexts_of
+from knedit.errors import EditError
+from knedit.models.model import Model
+from knedit.models.planting import keys_at_sites
+from knedit.models.prompting import Query, encode_prompt
+from knedit.records import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides how wishes are solved.
+
+    `columns` is the most columns of a layer that one fact may change (0: all of them); with `shared`, the most that
+    the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else.
+    `together` facts are searched side by side; each is told from `decoys` near names. An erased answer is brought down
+    to `margin` times what the model says with a `neutral` word for the subject.
+    """
+
+    layers: tuple[int, ...]
+    columns: int = 64
+    shared: bool = False
+    tolerance: float = 0.0
+    together: int = 4
+    decoys: int = 12
+    margin: float = 0.5
+    neutral: tuple[str, ...] = NEUTRAL
+    search: Search = field(default_factory=Search)
+    pricing: Pricing = field(default_factory=Pricing)
+    variety: Variety = field(default_factory=Variety)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """Subjects that an edit must leave alone, and their keys [n, F] a layer in the subjects' order."""
+
+    subjects: tuple[str, ...]
+    keys: Mapping[int, Tensor]
+
+    def without(self, subjects: frozenset[str], layer: int) -> Tensor:
+        kept = [number for number, subject in enumerate(self.subjects) if subject not in subjects]
+        return self.keys[layer][kept].double().cpu()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """What a solve knows beside the model: statistics, each relation's other subjects, sentences to put before prompts.
+
+    `kept` are facts that must stay as they are, protected ones and those that earlier edits changed: their keys are
+    priced one by one. `barred` are columns of a layer that no wish may have.
+    """
+
+    statistics: Statistics
+    sentences: Sequence[str]
+    neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
+    kept: Neighbours | None = None
+    barred: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solved:
+    """One wish with its columns, their editability e and its mean key [F], each by layer, and its search's result."""
+
+    wish: Wish
+    columns: Mapping[int, tuple[int, ...]]
+    editability: Mapping[int, float]
+    keys: Mapping[int, Tensor]
+    target: Target
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solution:
+    """Changes, one a layer, layers and indices ascending, and what came of each wish, in the wishes' order."""
+
+    changes: tuple[ValueChange, ...]
+    solved: tuple[Solved, ...]
+
+
+def solve_wishes(model: Model, wishes: Sequence[Wish], around: Surroundings, recipe: Recipe) -> Solution:
+    """Return the changes that grant all wishes together, computed with the model untouched.
+
+    Raises EditError for a wish that its contexts cannot hold, for a result that is not finite, and if nothing changes.
+    Wishes whose search did not converge are solved all the same, and told by their target.
+    """
+    plan = Plan(model, around, recipe, wishes)
+    for first in range(0, len(wishes), recipe.together):
+        plan.search(wishes[first : first + recipe.together])
+    return Solution(plan.changes(), tuple(plan.solved))
+
+
+class Plan:
+    """A plan being solved: wishes are searched some at a time, then one closed form a layer answers them all."""
+
+    def __init__(self, model: Model, around: Surroundings, recipe: Recipe, wishes: Sequence[Wish]) -> None:
+        self.model, self.around, self.recipe = model, around, recipe
+        self.subjects = frozenset(wish.subject for wish in wishes)
+        self.solved: list[Solved] = []
+        self._near = {layer: Moment.empty(model.layout.ffn_width) for layer in recipe.layers}
+        self._noises: dict[tuple[str, int], Noise] = {}
+
+    def search(self, wishes: Sequence[Wish]) -> None:
+        """Choose columns and search vectors for some of the wishes, each as if it were alone."""
+        contexts = [contexts_of(wish, self.around.sentences, self.recipe.variety) for wish in wishes]
+        sought = []
+        for wish, own in zip(wishes, contexts, strict=True):
+            texts = [context.text for context in own]
+            queries = tuple(_query(self.model, wish, text) for text in texts)
+            weights = tuple(context.weight for context in own)
+            if wish.new is None:
+                priors = subject_free(self.model, wish, texts, self.recipe.neutral)
+                sought.append(Sought(queries, weights, "erase", tuple(self.recipe.margin * p for p in priors)))
+            else:
+                sought.append(Sought(queries, weights, "update"))
+        decoys = [self._decoys(wish, one) for wish, one in zip(wishes, sought, strict=True)]
+        columns: list[dict[int, tuple[int, ...]]] = [{} for _ in wishes]
+        prices: list[dict[int, float]] = [{} for _ in wishes]
+
+        def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
+            for layer, rows in keys.items():
+                near = self._near_keys(rows, sought[fact].weights, decoys[fact].get(layer))
+                noise = self._noise(wishes[fact].relation, layer).beside(near)
+                key = mean_key(rows, sought[fact].weights)
+                columns[fact][layer], prices[fact][layer] = self._columns(noise, key, wishes[fact], layer)
+            return prices[fact]
+
+        recipe = self.recipe
+        found = target_values(self.model, sought, recipe.layers, search=recipe.search, price=price)
+        for fact, target in enumerate(found):
+            weights = sought[fact].weights
+            for layer, rows in target.keys.items():
+                self._near[layer].add(self._near_keys(rows, weights, decoys[fact].get(layer)))
+            means = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
+            self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, target))
+
+    def changes(self) -> tuple[ValueChange, ...]:
+        """Return the value vectors that give every searched wish its vectors."""
+        found = tuple(self._change(layer) for layer in sorted(self.recipe.layers))
+        if all(torch.equal(change.old, change.new) for change in found):
+            wishes = "; ".join(one.wish.target for one in self.solved)
+            raise EditError("the edit changes nothing", wishes, "Plan it otherwise.")
+        return found
+
+    def _change(self, layer: int) -> ValueChange:
+        relations = sorted({one.wish.relation for one in self.solved})
+        dense = self._dense(relations, layer) + self._near[layer].total / len(self.solved)
+        noise = self._beside_kept(Noise(dense), layer)
+        keys = torch.stack([one.keys[layer] for one in self.solved])
+        wished = torch.stack([one.target.offsets[layer] for one in self.solved])
+        if self.recipe.shared and self.recipe.columns:
+            barred = self.around.barred.get(layer, frozenset())
+            columns = tuple(sorted(choose_columns(noise, keys, limit=self.recipe.columns, barred=barred).indices))
+        else:
+            columns = tuple(sorted({column for one in self.solved for column in one.columns[layer]}))
+        deltas = wished.T @ selector(noise, keys, columns, tolerance=self.recipe.tolerance).weights
+        if not torch.isfinite(deltas).all():
+            raise EditError(
+                "the solver's result is not finite",
+                f"layer {layer}",
+                "The weights may hold NaN, or need more precision.",
+            )
+        old = self.model.value_vectors(layer, columns).double().cpu()
+        return ValueChange(layer, columns, old, old + deltas.T)
+
+    def _columns(self, noise: Noise, key: Tensor, wish: Wish, layer: int) -> tuple[tuple[int, ...], float]:
+        barred = self.around.barred.get(layer, frozenset())
+        if not self.recipe.columns:
+            every = tuple(column for column in range(len(key)) if column not in barred)
+            return every, editability(noise, key, every)
+        found = choose_columns(noise, key, limit=self.recipe.columns, barred=barred)
+        if not found.indices:
+            raise EditError("the subject moves no neuron of a layer", wish.target, "Choose other layers.")
+        return tuple(sorted(found.indices)), found.editability[-1]
+
+    def _noise(self, relation: str, layer: int) -> Noise:
+        if (relation, layer) not in self._noises:
+            self._noises[relation, layer] = self._beside_kept(Noise(self._dense([relation], layer)), layer)
+        return self._noises[relation, layer]
+
+    def _dense(self, relations: Sequence[str], layer: int) -> Tensor:
+        known = [self.around.neighbours[name] for name in relations if name in self.around.neighbours]
+        others = torch.cat([one.without(self.subjects, layer) for one in known]) if known else None
+        return noise_of(self.around.statistics, layer, self.recipe.pricing, others).dense
+
+    def _beside_kept(self, noise: Noise, layer: int) -> Noise:
+        if self.around.kept is None:
+            return noise
+        return noise.beside(self.around.kept.without(self.subjects, layer) * self.recipe.pricing.kept**0.5)
+
+    def _decoys(self, wish: Wish, sought: Sought) -> Mapping[int, Tensor]:
+        if not self.recipe.decoys or self.model.encoder_decoder:
+            return {}
+        known = self.around.neighbours.get(wish.relation)
+        donors = sorted(set(known.subjects if known else ()) - self.subjects)
+        queries = decoys_of(self.model, sought.queries[0], donors, limit=self.recipe.decoys)
+        return keys_at_sites(self.model, queries, self.recipe.layers) if queries else {}
+
+    def _near_keys(self, keys: Tensor, weights: Sequence[float], decoys: Tensor | None) -> Tensor:
+        """Return what a fact must be told from: its contexts' deviations and its decoys, each priced: [n, F]."""
+        counts = torch.tensor(weights, dtype=torch.float64)
+        deviations = (keys - mean_key(keys, weights)) * (counts / counts.sum()).sqrt()[:, None]
+        parts = [deviations * self.recipe.pricing.contexts**0.5]
+        if decoys is not None and len(decoys):
+            parts.append(decoys.double() * (self.recipe.pricing.decoys / len(decoys)) ** 0.5)
+        return torch.cat(parts)
+
+
+def mean_key(keys: Tensor, weights: Sequence[float]) -> Tensor:
+    """Return the weighted mean [F] of keys [n, F]: the one key a fact is solved for. Source: r-ROME (Gupta et al.)."""
+    counts = torch.tensor(weights, dtype=torch.float64)
+    return (counts[:, None] * keys).sum(0) / counts.sum()
+
+
+def _query(model: Model, wish: Wish, text: str) -> Query:
+    prompt = Prompt.make(0, "attribute", text, wish.answer)
+    where = "answer" if model.encoder_decoder else "subject"
+    return encode_prompt(model, prompt, where=where, subject=wish.subject)

@@ -1,0 +1,99 @@
+"""What the search for new values asks of one context: that an answer be given, or that it be forgotten.
+
+Each objective is a function in a table, named by the operation. Knows no layers and no search. Sources: the likelihood
+of Meng et al. (ROME, NeurIPS 2022, section 3.1); forgetting down to what the model says without the subject is knedit's
+own, and bounded where ascent on the likelihood is not.
+
+Shapes: N contexts, A answer tokens of one context, V vocabulary.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from knedit.models.model import Model
+from knedit.models.planting import Grown, Planting
+
+_LEAST = 1e-8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What one context's answer tokens were, where they are due, and for forgetting: the spread to end with, [V].
+
+    `ceiling` is the log-probability that the first answer token must not exceed.
+    """
+
+    places: tuple[tuple[int, int], ...]
+    target: Tensor | None = None
+    ceiling: float = 0.0
+
+
+Objective = Callable[[Tensor, Asked], tuple[Tensor, Tensor]]
+
+
+def _say(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+    tokens = [token for _, token in asked.places]
+    loss = -spread[range(len(tokens)), tokens].mean()
+    return loss, loss.detach()
+
+
+def _forget(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+    """KL from the wished spread, and what the answer still has above its ceiling; only the latter must vanish."""
+    assert asked.target is not None
+    first = spread[0]
+    above = (first[asked.places[0][1]] - asked.ceiling).clamp(min=0)
+    kept = asked.target > 0
+    divergence = (asked.target[kept] * (asked.target[kept].log() - first[kept])).sum()
+    return divergence + above, above.detach()
+
+
+OBJECTIVES: Mapping[str, Objective] = {"update": _say, "erase": _forget}
+
+
+def losses(
+    model: Model, grown: Grown, rows: Sequence[int], asked: Sequence[Asked], objective: Objective
+) -> tuple[Tensor, Tensor]:
+    """Return each row's loss, and what of it must vanish before the search may stop: [R] each.
+
+    `rows` number the contexts of `asked` that the run's rows are.
+    """
+    places = [(number, place) for number, row in enumerate(rows) for place, _ in asked[row].places]
+    states = grown.hidden[[number for number, _ in places], [place for _, place in places]]
+    spreads = model.logits(states).float().log_softmax(-1)
+    shares = torch.split(spreads, [len(asked[row].places) for row in rows])
+    found = [objective(share, asked[row]) for share, row in zip(shares, rows, strict=True)]
+    return torch.stack([loss for loss, _ in found]), torch.stack([open_ for _, open_ in found])
+
+
+@torch.no_grad()
+def asked_of(model: Model, planting: Planting, priors: Sequence[float | None]) -> list[Asked]:
+    """Return what each context of a base pass asks; a prior is the probability to bring its answer down to, or None."""
+    hidden = planting.base.hidden
+    found = []
+    for number, (places, prior) in enumerate(zip(planting.answers, priors, strict=True)):
+        spread = model.logits(hidden[number, [place for place, _ in places]]).double().log_softmax(-1)
+        found.append(asked_in(spread, tuple(places), prior))
+    return found
+
+
+def asked_in(spread: Tensor, places: tuple[tuple[int, int], ...], prior: float | None) -> Asked:
+    """Return what a context asks whose answer tokens, due at `places`, have log-probabilities [A, V] now."""
+    if prior is None:
+        return Asked(places)
+    rest = sum(float(spread[number, token]) for number, (_, token) in enumerate(places) if number)
+    return _lowered(spread[0].double(), places, prior, rest)
+
+
+def _lowered(spread: Tensor, places: tuple[tuple[int, int], ...], prior: float, rest: float) -> Asked:
+    """Lower the first answer token until the whole answer is as likely as `prior`; what it loses goes to the others."""
+    token = places[0][1]
+    chance = spread.exp()
+    ceiling = min(max(prior / max(float(torch.tensor(rest).exp()), _LEAST), _LEAST), float(chance[token]))
+    target = chance.clone()
+    target[token] = 0
+    target = target / target.sum() * (1 - ceiling)
+    target[token] = ceiling
+    return Asked(places, target.float(), float(torch.tensor(ceiling).log()))

@@ -1,0 +1,183 @@
+"""What the down projections of a layer usually take in: second moments of keys, streamed and kept in double precision.
+
+An edit is solved so that it says little to these keys. Those that matter most are keys at the last tokens of other
+subjects, since that is what an edit must tell its own subject from; keys of running text stand for everything else.
+Knows no files. Source: C of Meng et al. (ROME, NeurIPS 2022, section 3.1), there over running text alone; a few
+thousand keys are enough (arXiv 2506.04226).
+
+Shapes: n keys, F neurons of a layer, or those of it that are counted.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from knedit.errors import EditError
+from knedit.models.experts import opened_experts
+from knedit.models.hooks import frozen, watched_inputs
+from knedit.models.model import Model
+from knedit.models.planting import keys_at_sites
+from knedit.models.prompting import Query
+
+
+@dataclass(slots=True)
+class Moment:
+    """The sum of k kᵀ over `count` keys, [F, F] float64; it may be added to, and merged with another."""
+
+    total: Tensor
+    count: int = 0
+
+    @classmethod
+    def empty(cls, width: int) -> "Moment":
+        return cls(torch.zeros(width, width, dtype=torch.float64))
+
+    def add(self, keys: Tensor) -> None:
+        """Count keys [n, F] in. Raises EditError if one is not finite."""
+        exact = keys.double().cpu()
+        if not torch.isfinite(exact).all():
+            raise EditError(
+                "a key is not finite", "statistics", "The weights may hold NaN or infinity, or need more precision."
+            )
+        self.total.addmm_(exact.T, exact)
+        self.count += len(keys)
+
+    def merged(self, other: "Moment") -> "Moment":
+        return Moment(self.total + other.total, self.count + other.count)
+
+    @property
+    def mean(self) -> Tensor:
+        """E[k kᵀ]; zeros where nothing was counted."""
+        return self.total / max(self.count, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Per layer, the moment of subjects' keys and that of running text's.
+
+    `sha256` names the weights that they were taken from.
+    """
+
+    sha256: str
+    subjects: Mapping[int, Moment]
+    text: Mapping[int, Moment]
+
+    def check(self, sha256: str, layers: Sequence[int]) -> None:
+        """Raise EditError unless these are statistics of those weights and hold those layers."""
+        if sha256 != self.sha256:
+            raise EditError(
+                f"the statistics are of the weights {self.sha256[:12]}, not {sha256[:12]}",
+                "statistics",
+                "Take them anew from this checkpoint: knedit statistics CHECKPOINT.",
+            )
+        missing = [layer for layer in layers if layer not in self.subjects or layer not in self.text]
+        if missing:
+            raise EditError(
+                f"the statistics hold no layer {missing[0]}", "statistics", "Take them anew with the edit's layers."
+            )
+
+
+@dataclass(slots=True)
+class Noise:
+    """The keys M that one layer's solve shall say little to: a matrix [F, F] and single weighted keys [n, F] beside it.
+
+    M = dense + Σ keyᵀ key; kept apart, so that a fact's own share costs no second matrix.
+    """
+
+    dense: Tensor
+    single: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
+
+    def diagonal(self) -> Tensor:
+        found = self.dense.diagonal().clone()
+        return found + self.single.square().sum(0) if len(self.single) else found
+
+    def row(self, column: int) -> Tensor:
+        found = self.dense[column]
+        return found + self.single[:, column] @ self.single if len(self.single) else found.clone()
+
+    def block(self, columns: Sequence[int]) -> Tensor:
+        chosen = list(columns)
+        found = self.dense[chosen][:, chosen]
+        return found + self.single[:, chosen].T @ self.single[:, chosen] if len(self.single) else found
+
+    def beside(self, keys: Tensor) -> "Noise":
+        """Return the same with more single keys [n, F]; the matrix is shared."""
+        exact = keys.double().cpu()
+        return Noise(self.dense, torch.cat([self.single, exact]) if len(self.single) else exact)
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """What counts in M: other subjects, running text, the relation's own, a fact's contexts, near names, kept facts.
+
+    All of them are means over their keys, but for those of kept facts, which count one by one; `ridge` is
+    relative to the mean of M's diagonal.
+    """
+
+    subjects: float = 1.0
+    text: float = 0.3
+    relation: float = 1.0
+    contexts: float = 1.0
+    decoys: float = 1.0
+    kept: float = 1.0
+    ridge: float = 1e-3
+
+
+def noise_of(statistics: Statistics, layer: int, pricing: Pricing, protected: Tensor | None = None) -> Noise:
+    """Return M of one layer; `protected` [n, F] are keys of subjects that the edit must leave alone.
+
+    Raises EditError where nothing was counted.
+    """
+    subjects, text = statistics.subjects[layer], statistics.text[layer]
+    if subjects.count + text.count == 0:
+        raise EditError("the statistics have counted no key", f"layer {layer}", "Take them from a longer text.")
+    dense = pricing.subjects * subjects.mean + pricing.text * text.mean
+    if protected is not None and len(protected):
+        exact = protected.double().cpu()
+        dense = dense.addmm(exact.T, exact, alpha=pricing.relation / len(exact))
+    dense.diagonal().add_(pricing.ridge * float(dense.diagonal().mean()))
+    return Noise(dense)
+
+
+def count_subjects(model: Model, queries: Sequence[Query], layers: Sequence[int]) -> dict[int, Moment]:
+    """Return the moments of the keys at the queries' sites."""
+    keys = keys_at_sites(model, queries, layers)
+    found = {layer: Moment.empty(model.layout.ffn_width) for layer in layers}
+    for layer in layers:
+        found[layer].add(keys[layer])
+    return found
+
+
+def count_text(model: Model, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> dict[int, Moment]:
+    """Return the moments of the keys of all tokens of texts but their first, whose activations are no other token's."""
+    found = {layer: Moment.empty(model.layout.ffn_width) for layer in layers}
+    for tokens in texts:
+        for layer, keys in zip(layers, _text_keys(model, tokens, layers), strict=True):
+            found[layer].add(keys[1:])
+    return found
+
+
+@torch.no_grad()
+def _text_keys(model: Model, tokens: Sequence[int], layers: Sequence[int]) -> Iterator[Tensor]:
+    """Yield what each layer's down projection takes while the model reads one text: [T, F]."""
+    given = torch.tensor([list(tokens)], device=model.device)
+    seen: dict[int, list[Tensor]] = {}
+    with frozen(model.net), ExitStack() as watching:
+        if model.layout.n_experts:
+            watching.enter_context(opened_experts(model.downs, lambda module, x: _note(seen, id(module), x)))
+            model.run(given)
+        else:
+            inputs = watching.enter_context(watched_inputs(list(dict.fromkeys(model.downs))))
+            model.run(given)
+            seen = {id(m): rows for m, rows in zip(dict.fromkeys(model.downs), inputs, strict=True)}
+    calls = {key: iter(rows) for key, rows in seen.items()}
+    every = [next(calls[id(down)]) for down in model.downs]
+    for layer in layers:
+        yield every[layer].reshape(len(tokens), -1)
+
+
+def _note(seen: dict[int, list[Tensor]], key: int, activations: Tensor) -> Tensor:
+    seen.setdefault(key, []).append(activations)
+    return activations

@@ -1,0 +1,222 @@
+"""Search what the down projections of some layers must put out at the subject, so that the model answers as wished.
+
+One vector a layer and fact is added at the site, in all contexts of the fact at once and in all layers together; the
+vectors are priced by the damage that answering them will do, ‖δ‖² / e. A step looks at the contexts that were worst
+when last seen. Knows no columns and no solve. Source: v* of Meng et al. (ROME, NeurIPS 2022, section 3.1); several
+layers jointly, and the price, are knedit's own.
+
+Shapes: U facts, N contexts of all of them, R rows of a step, L layers, D hidden, F neurons.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from knedit.editing.objectives import OBJECTIVES, Asked, Objective, asked_of, losses
+from knedit.models.model import Model
+from knedit.models.planting import Planting, plantable
+from knedit.models.prompting import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How values are searched: Adam with `rate`, at most `steps`, `sample` contexts of a fact a step.
+
+    A fact is done once what must vanish is below `stop` in its first context and, of an update, below `slack` in the
+    others; contexts that are done ask for nothing more. `good` is how much may be left, as the contexts' weighted mean,
+    for the search to count as converged. `decay` weighs the price.
+    """
+
+    steps: int = 24
+    rate: float = 0.3
+    sample: int = 4
+    decay: float = 1e-3
+    stop: float = 0.1
+    slack: float = 0.5
+    good: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """One fact's contexts, their weights, and its operation.
+
+    `priors` holds, for an erasure, the probability that each context's answer shall be brought down to.
+    """
+
+    queries: tuple[Query, ...]
+    weights: tuple[float, ...]
+    operation: str
+    priors: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One fact's vectors, [D] a layer, and the keys [n, F] that its contexts have with all of them planted.
+
+    `left` is what of the objective is left, the contexts' weighted mean; `worst` the same of the worst context.
+    """
+
+    offsets: Mapping[int, Tensor]
+    keys: Mapping[int, Tensor]
+    left: float
+    worst: float
+    steps: int
+    converged: bool
+
+
+Price = Callable[[int, Mapping[int, Tensor]], Mapping[int, float]]
+
+
+def target_values(
+    model: Model, sought: Sequence[Sought], layers: Sequence[int], *, search: Search, price: Price
+) -> list[Target]:
+    """Return the vectors of facts that are searched side by side.
+
+    `price` is told a fact's number and the keys [n, F] a layer that its contexts have as the model is, and returns the
+    editability e of each layer.
+    """
+    return _Hunt(model, sought, layers, search, price).run()
+
+
+class _Hunt:
+    def __init__(
+        self, model: Model, sought: Sequence[Sought], layers: Sequence[int], search: Search, price: Price
+    ) -> None:
+        self.model, self.sought, self.search = model, sought, search
+        self.layers = sorted(layers)
+        queries = [query for one in sought for query in one.queries]
+        self.owner = [fact for fact, one in enumerate(sought) for _ in one.queries]
+        self.weights = torch.tensor([weight for one in sought for weight in one.weights])
+        priors = [p for one in sought for p in (one.priors or (None,) * len(one.queries))]
+        self.groups = plantable(model, queries)
+        self.plantings = [Planting(model, [queries[n] for n in group], self.layers) for group in self.groups]
+        self.asked: dict[int, Asked] = {}
+        for group, planting in zip(self.groups, self.plantings, strict=True):
+            found = asked_of(model, planting, [priors[n] for n in group])
+            self.asked |= dict(zip(group, found, strict=True))
+        width = self.plantings[0].base.hidden.shape[-1]
+        device = self.plantings[0].base.hidden.device
+        self.scales = self._scales(price, device)
+        self.leaves = {
+            layer: torch.zeros(len(sought), width, device=device, requires_grad=True) for layer in self.layers
+        }
+        self.last = [math.inf] * len(queries)
+        self.bounds = [
+            search.slack if number and one.operation == "update" else search.stop
+            for one in sought
+            for number in range(len(one.queries))
+        ]
+
+    def run(self) -> list[Target]:
+        optimiser = torch.optim.Adam(list(self.leaves.values()), lr=self.search.rate, betas=(0.9, 0.99))
+        steps = [0] * len(self.sought)
+        for _ in range(self.search.steps):
+            active = [fact for fact in range(len(self.sought)) if self._open(fact)]
+            if not active:
+                break
+            before = {layer: leaf.detach().clone() for layer, leaf in self.leaves.items()}
+            optimiser.zero_grad()
+            self._gradients(active)
+            optimiser.step()
+            for layer, leaf in self.leaves.items():  # momentum must not move facts that are done
+                done = [fact for fact in range(len(self.sought)) if fact not in active]
+                leaf.data[done] = before[layer][done]
+            for fact in active:
+                steps[fact] += 1
+        return self._targets(steps)
+
+    def _scales(self, price: Price, device: torch.device) -> dict[int, Tensor]:
+        """Layers where a change does less damage move further: √(e / mean e), one a fact [U, 1]."""
+        keys: dict[int, dict[int, Tensor]] = {layer: {} for layer in self.layers}
+        for group, planting in zip(self.groups, self.plantings, strict=True):
+            for layer, rows in planting.base.keys.items():
+                keys[layer] |= dict(zip(group, rows.double().cpu(), strict=True))
+        found: dict[int, list[list[float]]] = {layer: [] for layer in self.layers}
+        for fact in range(len(self.sought)):
+            prices = price(fact, {layer: self._stack(fact, keys[layer]) for layer in self.layers})
+            mean = sum(prices.values()) / len(prices)
+            for layer in self.layers:
+                found[layer].append([math.sqrt(max(prices[layer], 0.0) / mean) if mean > 0 else 1.0])
+        return {layer: torch.tensor(rows, device=device) for layer, rows in found.items()}
+
+    def _stack(self, fact: int, keys: Mapping[int, Tensor]) -> Tensor:
+        return torch.stack([keys[n] for n in self._contexts(fact)])
+
+    def _open(self, fact: int) -> bool:
+        return any(self._above(n) > 0 for n in self._contexts(fact))
+
+    def _above(self, context: int) -> float:
+        return max(self.last[context] - self.bounds[context], 0.0)
+
+    def _pull(self, context: int) -> float:
+        return float(self.weights[context]) if self._above(context) > 0 else 0.0
+
+    def _contexts(self, fact: int) -> list[int]:
+        return [n for n, owner in enumerate(self.owner) if owner == fact]
+
+    def _sample(self, fact: int) -> list[int]:
+        """Return the first context, and those others that were worst when last seen."""
+        first, *others = self._contexts(fact)
+        return [first, *sorted(others, key=lambda n: -self._above(n))[: self.search.sample - 1]]
+
+    def _gradients(self, active: Sequence[int]) -> None:
+        chosen = [n for fact in active for n in self._sample(fact)]
+        shares = {fact: sum(float(self.weights[n]) for n in chosen if self.owner[n] == fact) for fact in active}
+        for loss, numbers in self._losses(chosen):
+            weight = torch.tensor([self._pull(n) / shares[self.owner[n]] for n in numbers])
+            torch.autograd.backward((loss * weight.to(loss.device)).sum())
+        price = sum(leaf[list(active)].square().sum() for leaf in self.leaves.values())
+        assert isinstance(price, Tensor)
+        torch.autograd.backward(self.search.decay * price)
+
+    def _losses(self, chosen: Sequence[int]) -> list[tuple[Tensor, list[int]]]:
+        """Run the chosen contexts, note what is left of each, and return their losses with their numbers."""
+        found = []
+        for group, planting in zip(self.groups, self.plantings, strict=True):
+            places = {n: place for place, n in enumerate(group)}
+            for operation in OBJECTIVES:
+                numbers = [n for n in chosen if n in places and self.sought[self.owner[n]].operation == operation]
+                if numbers:
+                    rows = [places[n] for n in numbers]
+                    loss = self._walk(planting, rows, numbers, OBJECTIVES[operation])
+                    found.append((loss, numbers))
+        return found
+
+    def _walk(self, planting: Planting, rows: list[int], numbers: list[int], objective: Objective) -> Tensor:
+        owners = [self.owner[n] for n in numbers]
+        offsets = {layer: self.leaves[layer][owners] * self.scales[layer][owners] for layer in self.layers}
+        self.grown = planting.run(offsets, torch.tensor(rows, device=self.model.device))
+        loss, left = losses(self.model, self.grown, range(len(numbers)), [self.asked[n] for n in numbers], objective)
+        for n, value in zip(numbers, left.tolist(), strict=True):
+            self.last[n] = value
+        return loss
+
+    @torch.no_grad()
+    def _targets(self, steps: Sequence[int]) -> list[Target]:
+        keys: dict[int, dict[int, Tensor]] = {layer: {} for layer in self.layers}
+        for group, planting in zip(self.groups, self.plantings, strict=True):
+            places = {n: place for place, n in enumerate(group)}
+            for operation in OBJECTIVES:
+                numbers = [n for n in group if self.sought[self.owner[n]].operation == operation]
+                if numbers:
+                    self._walk(planting, [places[n] for n in numbers], numbers, OBJECTIVES[operation])
+                    for layer in self.layers:
+                        keys[layer] |= dict(zip(numbers, self.grown.keys[layer].double().cpu(), strict=True))
+        return [self._target(fact, keys, steps[fact]) for fact in range(len(self.sought))]
+
+    def _target(self, fact: int, keys: Mapping[int, Mapping[int, Tensor]], steps: int) -> Target:
+        numbers = self._contexts(fact)
+        left = [self.last[n] for n in numbers]
+        weights = self.sought[fact].weights
+        mean = sum(w * x for w, x in zip(weights, left, strict=True)) / sum(weights)
+        return Target(
+            {layer: (self.leaves[layer] * self.scales[layer])[fact].detach().double().cpu() for layer in self.layers},
+            {layer: self._stack(fact, keys[layer]) for layer in self.layers},
+            mean,
+            max(left),
+            steps,
+            math.isfinite(mean) and mean <= self.search.good,
+        )

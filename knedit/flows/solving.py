@@ -1,0 +1,179 @@
+"""Solve those steps of a plan whose solver chooses its own neurons, all together, with the model untouched.
+
+What cannot be solved is named by its fact; the plan stops there, or goes on without it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from knedit.catalog.store import Catalog
+from knedit.editing.joint import Recipe, Solution, Solved, Surroundings, solve_wishes
+from knedit.editing.solve import ValueChange
+from knedit.editing.statistics import Statistics
+from knedit.editing.steps import Neuron
+from knedit.errors import EditError, KneditError
+from knedit.flows.choices import Choices
+from knedit.flows.goals import Goal
+from knedit.flows.stacking import Earlier
+from knedit.flows.surroundings import Wished, barred_columns, kept_facts, neighbours_of, wishes_of
+from knedit.models.layout import Layout
+from knedit.models.model import Model
+from knedit.records import Refinement
+from knedit.solved import EditOutcome
+from knedit.starter.sentences import sentences
+
+_TOLD = 5  # failures that an error names
+
+logger = logging.getLogger(__name__)
+
+GetStatistics = Callable[[Model, Sequence[int]], Statistics]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joint:
+    """What solving together gave: changes, each wish's outcome, and why facts were left out, by target."""
+
+    changes: tuple[ValueChange, ...] = ()
+    wished: tuple[Wished, ...] = ()
+    solved: tuple[Solved, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def neurons(self, *, every: bool) -> dict[int, list[Neuron]]:
+        """Return the value vectors of each step; with `every`, all of them at the first step, for they are one's own.
+
+        Where all columns of a layer change, they belong to the plan and to no fact.
+        """
+        if every:
+            first = min((one.step for one in self.wished), default=0)
+            return {first: [(change.layer, index) for change in self.changes for index in change.indices]}
+        found: dict[int, set[Neuron]] = {}
+        for one, solved in zip(self.wished, self.solved, strict=True):
+            own = {(layer, index) for layer, columns in solved.columns.items() for index in columns}
+            found.setdefault(one.step, set()).update(own)
+        return {step: sorted(neurons) for step, neurons in found.items()}
+
+    def outcomes(self, edit_id: int) -> list[EditOutcome]:
+        """Return how solving went, fact by fact."""
+        return [_outcome(edit_id, one, solved) for one, solved in zip(self.wished, self.solved, strict=True)]
+
+
+def _outcome(edit_id: int, one: Wished, solved: Solved) -> EditOutcome:
+    layers = {
+        str(layer): {"columns": len(columns), "editability": float(solved.editability[layer])}
+        for layer, columns in sorted(solved.columns.items())
+    }
+    target = solved.target
+    return EditOutcome(
+        edit_id, one.step, one.fact.id, target.converged, target.steps, target.left, target.worst, layers
+    )
+
+
+def usual_layers(n_layers: int) -> tuple[int, ...]:
+    """Return a fifth of a model's layers, from its first sixth on: 5 to 10 of 30."""
+    first = n_layers // 6
+    return tuple(range(first, first + max(1, n_layers // 5)))
+
+
+def recipe_of(layout: Layout, choices: Choices) -> Recipe:
+    """Return the recipe that choices ask for; raise EditError for layers that the model has not, or has twice."""
+    layers = choices.layers or usual_layers(layout.n_layers)
+    if beyond := [layer for layer in layers if not 0 <= layer < layout.n_layers]:
+        what = f"the model has no layer {beyond[0]}"
+        raise EditError(what, "--layers", f"Choose among 0 … {layout.n_layers - 1}.")
+    blocks = [layout.block_of(layer) for layer in layers]
+    if len(set(blocks)) < len(blocks):
+        first = next(n for n, block in enumerate(blocks) if block in blocks[:n])
+        what = f"the layers {layers[blocks.index(blocks[first])]} and {layers[first]} share their weights"
+        raise EditError(what, "--layers", "Choose layers with weights of their own.")
+    recipe = Recipe(layers)
+    if choices.columns is not None:
+        recipe = replace(recipe, columns=choices.columns)
+    if choices.steps is not None:
+        recipe = replace(recipe, search=replace(recipe.search, steps=choices.steps))
+    return recipe
+
+
+def solve_together(
+    catalog: Catalog,
+    model: Model,
+    goals: Mapping[int, Goal],
+    choices: Choices,
+    *,
+    refinement: Refinement | None,
+    earlier: Earlier,
+    statistics: GetStatistics,
+) -> Joint:
+    """Return the solution of goals by step. Raises EditError for facts that cannot be solved, or if all are left out.
+
+    With `on_failure` "skip" such facts are left out, told on the log, and the others solved without them.
+    """
+    recipe = recipe_of(model.layout, choices)
+    wished, broken = wishes_of(catalog, model, goals, earlier, recipe)
+    failures = {target: f"{error.what} ({error.where})" for target, error in broken.items()}
+    _tell(failures, choices, wished)
+    around = Surroundings(
+        statistics(model, recipe.layers),
+        sentences(),
+        neighbours_of(catalog, model, wished, recipe.layers),
+        kept_facts(catalog, model, {one.fact.id for one in wished}, earlier, recipe.layers),
+        barred_columns(catalog, refinement),
+    )
+    while True:
+        solution, lost = _attempt(model, wished, around, recipe)
+        if solution is not None and not lost:
+            return Joint(solution.changes, tuple(wished), solution.solved, failures)
+        failures |= lost
+        wished = [one for one in wished if one.wish.target not in lost]
+        _tell(lost, choices, wished)
+
+
+def _attempt(
+    model: Model, wished: Sequence[Wished], around: Surroundings, recipe: Recipe
+) -> tuple[Solution | None, dict[str, str]]:
+    """Return a solution and the wishes that did not converge, with what is left of them; or the one that broke it."""
+    try:
+        solution = solve_wishes(model, [one.wish for one in wished], around, recipe)
+    except KneditError as error:
+        if error.where not in {one.wish.target for one in wished}:
+            raise
+        return None, {error.where: error.what}
+    lost = [one for one in solution.solved if not one.target.converged]
+    return solution, {
+        one.wish.target: f"its search did not converge: after {one.target.steps} steps"
+        f" {one.target.left:.3g} is left, of which at most {recipe.search.good:g} may be"
+        for one in lost
+    }
+
+
+def _tell(failures: Mapping[str, str], choices: Choices, left: Sequence[Wished]) -> None:
+    """Raise EditError naming the facts that failed, or, where they are to be left out, log them."""
+    if not failures:
+        return
+    named = [f"{target}: {why}" for target, why in failures.items()]
+    if choices.on_failure == "skip" and left:
+        for one in named:
+            logger.warning("Left out of the plan: %s", one)
+        return
+    more = f"; and {len(named) - _TOLD} more" if len(named) > _TOLD else ""
+    what = f"{len(named)} facts cannot be solved" if len(named) > 1 else "a fact cannot be solved"
+    cure = "Give it other prompts or layers, or more steps (--layers, --steps), or leave it out: --on-failure skip."
+    raise EditError(f"{what}: {'; '.join(named[:_TOLD])}{more}", "plan", cure)
+
+
+def merge_changes(model: Model, first: Sequence[ValueChange], then: Sequence[ValueChange]) -> list[ValueChange]:
+    """Return changes as one, a layer each, from the model's own value vectors to the last ones."""
+    import torch
+
+    rows: dict[int, dict[int, torch.Tensor]] = {}
+    for change in (*first, *then):
+        rows.setdefault(change.layer, {}).update(zip(change.indices, change.new, strict=True))
+    return [
+        ValueChange(
+            layer,
+            tuple(sorted(own)),
+            model.value_vectors(layer, sorted(own)).double().cpu(),
+            torch.stack([own[index] for index in sorted(own)]),
+        )
+        for layer, own in sorted(rows.items())
+    ]

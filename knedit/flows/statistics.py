@@ -1,0 +1,264 @@
+"""Statistics of a checkpoint: count what its layers' down projections take in, keep it in the cache, find it again.
+
+One file a layer, in a folder named by the weights' sha256. What was counted when a run was killed is kept too.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from knedit.checkpoints.moments import read_about, read_moments, write_moments
+from knedit.errors import EditError, ModelError
+from knedit.flows.sources import Source
+from knedit.flows.tally import Standing
+from knedit.records import Prompt
+from knedit.settings import cache_folder
+
+if TYPE_CHECKING:
+    from knedit.editing.statistics import Moment, Statistics
+    from knedit.models.model import Model
+    from knedit.models.prompting import Query
+
+logger = logging.getLogger(__name__)
+
+KEEP_EVERY = 30.0  # seconds between two times that a run's count so far is kept
+WINDOW = 256  # tokens of running text read at once
+_AT_ONCE, _WINDOWS = 64, 16  # prompts, and windows of text, of one part
+KINDS = ("subjects", "text")
+
+Progress = Callable[[Standing], None]
+
+
+def folder_of(sha256: str) -> Path:
+    """Return where the statistics of these weights are kept."""
+    return cache_folder() / "statistics" / sha256
+
+
+def _file(sha256: str, layer: int) -> Path:
+    return folder_of(sha256) / f"layer-{layer:04}.safetensors"
+
+
+def kept_editions(sha256: str, layers: Sequence[int]) -> dict[int, str]:
+    """Return of which edition of a source the layers' kept statistics are; layers without any are left out.
+
+    Raises EditError where a file is of other weights.
+    """
+    found = {}
+    for layer in layers:
+        about = read_about(_file(sha256, layer))
+        if about is not None:
+            _check(about, sha256, layer)
+            found[layer] = about["source"]
+    return found
+
+
+def _check(about: Mapping[str, str], sha256: str, layer: int) -> None:
+    told = about.get("sha256", "")
+    if told != sha256 or about.get("layer") != str(layer):
+        raise EditError(
+            f"the statistics are of the weights {told[:12]}, layer {about.get('layer')}, not {sha256[:12]}, {layer}",
+            str(_file(sha256, layer)),
+            "Remove the file, and take them anew from this checkpoint: knedit statistics CHECKPOINT.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many keys of each kind a layer's kept statistics hold, of which source, and where."""
+
+    layer: int
+    subjects: int
+    text: int
+    source: str
+    path: Path
+
+
+def counted(sha256: str, layers: Sequence[int]) -> list[Counted]:
+    """Return what is kept of some layers; those without statistics are left out."""
+    found = []
+    for layer in kept_editions(sha256, layers):
+        path = _file(sha256, layer)
+        about = read_about(path)
+        assert about is not None
+        found.append(Counted(layer, int(about["subjects"]), int(about["text"]), about["source"], path))
+    return found
+
+
+def find_statistics(
+    model: "Model", sha256: str, layers: Sequence[int], source: Callable[[], Source], *, progress: Progress
+) -> "Statistics":
+    """Return the layers' statistics: those that are kept, and those that are missing counted now, and kept.
+
+    `source` is asked only where something is missing.
+    """
+    missing = [layer for layer in layers if layer not in kept_editions(sha256, layers)]
+    if missing:
+        told = ", ".join(map(str, missing))
+        logger.info("Statistics of layers %s of %s are missing; counting them", told, model.source)
+        take_statistics(model, sha256, missing, source(), progress=progress)
+    return load_statistics(sha256, layers)
+
+
+def load_statistics(sha256: str, layers: Sequence[int]) -> "Statistics":
+    """Return the layers' kept statistics. Raises EditError where one is missing, or is of other weights."""
+    import torch
+
+    from knedit.editing.statistics import Moment, Statistics
+
+    moments: dict[str, dict[int, Moment]] = {kind: {} for kind in KINDS}
+    for layer in layers:
+        found = read_moments(_file(sha256, layer))
+        if found is None:
+            raise EditError(f"the statistics hold no layer {layer}", "statistics", "Run: knedit statistics CHECKPOINT")
+        about, tables = found
+        _check(about, sha256, layer)
+        for kind in KINDS:
+            moments[kind][layer] = Moment(torch.from_numpy(tables[kind]), int(about[kind]))
+    return Statistics(sha256, moments["subjects"], moments["text"])
+
+
+def take_statistics(
+    model: "Model",
+    sha256: str,
+    layers: Sequence[int],
+    source: Source,
+    *,
+    progress: Progress = lambda _: None,
+    keep_every: float = KEEP_EVERY,
+) -> None:
+    """Count a source's keys in some layers, and keep the result in the place of what was kept before.
+
+    A run that is killed goes on from where it last kept its count, if it is asked for the same again. Raises EditError
+    for a key that is not finite, and where there is nothing to count.
+    """
+    if beyond := [layer for layer in layers if not 0 <= layer < model.layout.n_layers]:
+        cure = f"Choose among 0 … {model.layout.n_layers - 1}."
+        raise EditError(f"the model has no layer {beyond[0]}", "statistics", cure)
+    count = _Count.begun(model, sha256, layers, source)
+    parts = list(_parts(model, source))
+    if not parts:
+        raise EditError("there is nothing to count", source.name, "Give a longer text, or import facts.")
+    kept = time.monotonic()
+    before = count.done
+    while count.done < len(parts):
+        progress(Standing(count.done, len(parts), count.done, len(parts), count.done - before))
+        count.add(model, parts[count.done])
+        if time.monotonic() - kept >= keep_every:
+            count.keep()
+            kept = time.monotonic()
+    progress(Standing(len(parts), len(parts), len(parts), len(parts), len(parts) - before))
+    count.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is counted at once: windows of running text, or prompts."""
+
+    texts: tuple[tuple[int, ...], ...] = ()
+    queries: tuple["Query", ...] = ()
+
+
+def _parts(model: "Model", source: Source) -> Iterator[_Part]:
+    queries = [
+        query for prompt, subject in source.asked if (query := site_of_prompt(model, prompt, subject)) is not None
+    ]
+    for first in range(0, len(queries), _AT_ONCE):
+        yield _Part(queries=tuple(queries[first : first + _AT_ONCE]))
+    if model.encoder_decoder:
+        return  # its decoder reads no texts
+    windows = _windows(model, source)
+    while some := tuple(islice(windows, _WINDOWS)):
+        yield _Part(texts=some)
+
+
+def _windows(model: "Model", source: Source) -> Iterator[tuple[int, ...]]:
+    left, size = source.tokens, min(WINDOW, model.max_tokens or WINDOW)
+    for text in source.texts:
+        tokens = model.tokenizer(text, verbose=False)["input_ids"]
+        for first in range(0, min(len(tokens), left), size):
+            window = tuple(tokens[first : min(first + size, left)])
+            if len(window) > 1:
+                yield window
+        left -= len(tokens)
+        if left <= 1:
+            return
+
+
+def site_of_prompt(model: "Model", prompt: Prompt, subject: str) -> "Query | None":
+    """Return the query whose site is a prompt's subject's last token, or None where the model cannot read that."""
+    from knedit.models.prompting import encode_prompt, usable
+
+    where = "answer" if model.encoder_decoder else "subject-last"
+    if usable(model, prompt):
+        with suppress(ModelError):  # a prompt that this model cannot read has no key
+            return encode_prompt(model, prompt, where=where, subject=subject)
+    return None
+
+
+@dataclass(slots=True)
+class _Count:
+    """The moments so far of one run over a source, and how many of its parts are in them."""
+
+    sha256: str
+    layers: Sequence[int]
+    source: Source
+    done: int = 0
+    moments: dict[str, dict[int, "Moment"]] = field(default_factory=dict)
+
+    @classmethod
+    def begun(cls, model: "Model", sha256: str, layers: Sequence[int], source: Source) -> "_Count":
+        """Return the count that a killed run of the same kept, else a new one."""
+        import torch
+
+        from knedit.editing.statistics import Moment
+
+        count = cls(sha256, layers, source)
+        width = model.layout.ffn_width
+        count.moments = {kind: {layer: Moment.empty(width) for layer in layers} for kind in KINDS}
+        found = read_moments(count._partial)
+        if found is None or {**found[0], **count._about} != dict(found[0]):
+            return count
+        about, tables = found
+        count.done = int(about["done"])
+        logger.info("Going on with statistics of which %d parts were counted before", count.done)
+        for name, table in tables.items():
+            kind, _, layer = name.partition(".")
+            count.moments[kind][int(layer)] = Moment(torch.from_numpy(table), int(about[name]))
+        return count
+
+    @property
+    def _partial(self) -> Path:
+        return folder_of(self.sha256) / "partial.safetensors"
+
+    @property
+    def _about(self) -> dict[str, str]:
+        return {"sha256": self.sha256, "source": self.source.edition, "layers": ",".join(map(str, self.layers))}
+
+    def add(self, model: "Model", part: _Part) -> None:
+        from knedit.editing.statistics import count_subjects, count_text
+
+        kind = "subjects" if part.queries else "text"
+        found = count_subjects(model, part.queries, self.layers) if part.queries else None
+        found = count_text(model, part.texts, self.layers) if found is None else found
+        for layer in self.layers:
+            self.moments[kind][layer] = self.moments[kind][layer].merged(found[layer])
+        self.done += 1
+
+    def keep(self) -> None:
+        every = {f"{kind}.{layer}": self.moments[kind][layer] for kind in KINDS for layer in self.layers}
+        about = {**self._about, "done": str(self.done), **{name: str(one.count) for name, one in every.items()}}
+        write_moments(self._partial, {name: one.total.numpy() for name, one in every.items()}, about)
+
+    def finish(self) -> None:
+        for layer in self.layers:
+            own = {kind: self.moments[kind][layer] for kind in KINDS}
+            about = {"sha256": self.sha256, "source": self.source.edition, "layer": str(layer)}
+            about |= {kind: str(one.count) for kind, one in own.items()}
+            tables = {kind: one.total.numpy() for kind, one in own.items()}
+            write_moments(_file(self.sha256, layer), tables, about)
+        self._partial.unlink(missing_ok=True)

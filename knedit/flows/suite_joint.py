@@ -1,0 +1,150 @@
+"""The suites' solver that chooses its own columns: closed form with statistics, neighbours and earlier edits in view.
+
+What it needs of the model, its statistics and the keys of known facts, is made once for a run. It learns no prompt by
+which its edits are judged.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from knedit.checkpoints.fingerprint import behaviour_files, weights_sha256
+from knedit.errors import KneditError
+from knedit.evaluation.cases import Rewrite
+from knedit.flows.sources import starter_source
+from knedit.flows.statistics import find_statistics, site_of_prompt
+from knedit.records import Prompt
+from knedit.starter.sentences import sentences
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from knedit.editing.joint import Neighbours, Recipe, Surroundings
+    from knedit.editing.statistics import Statistics
+    from knedit.editing.wishes import Wish
+    from knedit.flows.suite_solvers import SolvedRewrites, SuiteContext
+    from knedit.models.model import Model
+    from knedit.models.prompting import Query
+
+NEIGHBOURS = 256  # known facts of a relation, at most
+
+Asked = tuple[str, str, str]  # a text, its subject, and an answer
+
+
+@dataclass(slots=True)
+class JointSolver:
+    """Solves plans of rewrites on one model."""
+
+    recipe: "Recipe"
+    statistics: "Statistics"
+    _keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
+
+    def __call__(self, model: "Model", rewrites: Sequence[Rewrite], context: "SuiteContext") -> "SolvedRewrites":
+        from knedit.editing.joint import Plan
+        from knedit.flows.suite_solvers import SolvedRewrites
+
+        began = time.perf_counter()
+        if context.earlier:
+            self._keys.clear()  # the weights moved since
+        recipe = self.recipe if context.columns is None else replace(self.recipe, columns=context.columns)
+        wishes = [_wish(model, rewrite, context) for rewrite in rewrites]
+        plan = Plan(model, self._around(model, rewrites, context, recipe), recipe, wishes)
+        failures: dict[str, str] = {}
+        ready = time.perf_counter()
+        for first in range(0, len(wishes), recipe.together):
+            self._search(plan.search, wishes[first : first + recipe.together], failures)
+        searched = time.perf_counter()
+        changes = plan.changes() if plan.solved else ()
+        parts = {"choose": ready - began, "target": searched - ready, "solve": time.perf_counter() - searched}
+        return SolvedRewrites(changes, failures, parts)
+
+    @staticmethod
+    def _search(search: Callable[[Sequence["Wish"]], None], wishes: Sequence["Wish"], failures: dict[str, str]) -> None:
+        """Search wishes side by side, or one by one where one of them cannot be searched."""
+        try:
+            search(wishes)
+        except KneditError as error:
+            if len(wishes) == 1:
+                failures[wishes[0].target] = f"{error.what} ({error.where})"
+                return
+            for wish in wishes:
+                JointSolver._search(search, [wish], failures)
+
+    def _around(
+        self, model: "Model", rewrites: Sequence[Rewrite], context: "SuiteContext", recipe: "Recipe"
+    ) -> "Surroundings":
+        from knedit.editing.joint import Surroundings
+
+        found = {}
+        for relation in dict.fromkeys(rewrite.relation for rewrite in rewrites):
+            known = [(one.text, one.subject, one.object) for one in context.known(relation)][:NEIGHBOURS]
+            found[relation] = self._neighbours(model, known)
+        kept = self._neighbours(model, [(one.text, one.subject, one.new) for one in context.earlier])
+        return Surroundings(
+            self.statistics,
+            sentences(),
+            {relation: one for relation, one in found.items() if one is not None},
+            kept,
+            {} if context.random is None else _barred(model, rewrites, recipe, context.random),
+        )
+
+    def _neighbours(self, model: "Model", asked: Sequence[Asked]) -> "Neighbours | None":
+        """Return the keys of facts that the model can be asked; a text is looked at once in a run."""
+        import torch
+
+        from knedit.editing.joint import Neighbours
+        from knedit.models.planting import keys_at_sites
+
+        queries = {text: _query(model, one) for one in asked if (text := one[0]) not in self._keys}
+        able = {text: query for text, query in queries.items() if query is not None}
+        found = keys_at_sites(model, list(able.values()), self.recipe.layers) if able else {}
+        for number, text in enumerate(able):
+            self._keys[text] = {layer: found[layer][number] for layer in self.recipe.layers}
+        known = [(text, subject) for text, subject, _ in asked if text in self._keys]
+        if not known:
+            return None
+        keys = {layer: torch.stack([self._keys[text][layer] for text, _ in known]) for layer in self.recipe.layers}
+        return Neighbours(tuple(subject for _, subject in known), keys)
+
+
+def closed_form(model: "Model") -> JointSolver:
+    """Return the solver with the model's statistics: those that are kept, or counted now over knedit's own text."""
+    from knedit.editing.joint import Recipe
+    from knedit.flows.solving import usual_layers
+
+    layers = usual_layers(model.layout.n_layers)
+    folder = Path(model.source)
+    sha256 = weights_sha256(folder, behaviour_files(folder))
+    found = find_statistics(model, sha256, layers, starter_source, progress=lambda _: None)
+    return JointSolver(Recipe(layers), found)
+
+
+def _wish(model: "Model", rewrite: Rewrite, context: "SuiteContext") -> "Wish":
+    from knedit.editing.wishes import Wish, reworded
+    from knedit.models.prompting import usable
+
+    told = [(one.text, one.subject) for one in context.known(rewrite.relation)]
+    others = [
+        text
+        for text in reworded(told, rewrite.subject)
+        if usable(model, Prompt.make(0, "attribute", text, rewrite.new))
+    ]
+    return Wish(
+        rewrite.key, rewrite.subject, (rewrite.text,), rewrite.new, rewrite.true, tuple(others), rewrite.relation
+    )
+
+
+def _query(model: "Model", one: Asked) -> "Query | None":
+    text, subject, answer = one
+    return site_of_prompt(model, Prompt.make(0, "attribute", text, answer), subject)
+
+
+def _barred(model: "Model", rewrites: Sequence[Rewrite], recipe: "Recipe", seed: int) -> dict[int, frozenset[int]]:
+    """Bar all columns but as many of each layer, by chance, as the plan may have: the control."""
+    width = model.layout.ffn_width
+    chance = Random(f"{seed} {rewrites[0].key}")  # noqa: S311
+    count = min(width, recipe.columns * len(rewrites) or width)
+    return {layer: frozenset(range(width)) - set(chance.sample(range(width), count)) for layer in recipe.layers}

@@ -1,0 +1,161 @@
+"""What the catalog knows around a plan's wishes: their prompts and wordings, neighbours, and facts that must stay.
+
+Knows no solve. Neighbours are other facts of a relation; what must stay are protected facts and those that earlier
+edits put into the weights. Neurons that refinement found in protected facts, and generic ones, are barred.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from knedit.catalog.store import Catalog
+from knedit.editing.joint import Neighbours, Recipe
+from knedit.editing.wishes import Wish, contexts_of, reworded
+from knedit.errors import KneditError, ModelError
+from knedit.flows.goals import Goal
+from knedit.flows.stacking import Earlier
+from knedit.models.model import Model
+from knedit.models.planting import keys_at_sites
+from knedit.models.prompting import Query, encode_prompt, usable
+from knedit.records import Fact, Prompt, Refinement
+from knedit.starter.sentences import sentences
+
+TEXTS, TOLD = 8, 64  # own texts of a fact, and other facts of its relation that lend it wordings
+NEIGHBOURS, KEPT, KEPT_TEXTS = 256, 1_000, 3  # facts at most, and prompts of one
+
+
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """A wish, the step of the plan that it belongs to, and its fact."""
+
+    step: int
+    fact: Fact
+    wish: Wish
+
+
+def wishes_of(
+    catalog: Catalog, model: Model, goals: Mapping[int, Goal], earlier: Earlier, recipe: Recipe
+) -> tuple[list[Wished], dict[str, KneditError]]:
+    """Return the wishes of goals, by step, and why facts have none, by target: no prompt that the model could be asked.
+
+    A fact's texts are its attribute prompts that hold its subject.
+    """
+    facts = [fact for goal in goals.values() for fact in goal.facts]
+    keys = {relation.id: relation.key for relation in catalog.relations()}
+    own = prompts_by_fact(catalog, facts)
+    told = {number: _told(catalog, keys[number]) for number in {fact.relation_id for fact in facts}}
+    found: list[Wished] = []
+    failures: dict[str, KneditError] = {}
+    for step, goal in goals.items():
+        for fact in goal.facts:
+            target = f"{keys[fact.relation_id]}/{fact.subject}"
+            present = earlier.present(fact.id, fact.object)
+            texts = [p.text for p in own[fact.id] if fact.subject in p.text and _asks(model, p.text)]
+            others = [text for text in reworded(told[fact.relation_id], fact.subject) if _asks(model, text)]
+            wish = Wish(
+                target, fact.subject, tuple(texts[:TEXTS]), goal.new, present or fact.object, tuple(others),
+                keys[fact.relation_id],
+            )  # fmt: skip
+            try:
+                _check(model, wish, own[fact.id], recipe)
+            except KneditError as error:
+                failures[target] = error
+            else:
+                found.append(Wished(step, fact, wish))
+    return found, failures
+
+
+def _check(model: Model, wish: Wish, prompts: Sequence[Prompt], recipe: Recipe) -> None:
+    """Raise KneditError unless every context of the wish can be read, and its answer said."""
+    if not wish.texts:
+        without = [prompt.text for prompt in prompts if wish.subject not in prompt.text]
+        what = f"the subject {wish.subject!r} is not in its prompt {without[0]!r}" if without else "it has no prompt"
+        raise ModelError(
+            f"{what} that the model could be asked", wish.target, "Give the fact a prompt of the role attribute."
+        )
+    for context in contexts_of(wish, sentences(), recipe.variety):
+        site_query(model, Prompt.make(0, "attribute", context.text, wish.answer), wish.subject)
+
+
+def site_query(model: Model, prompt: Prompt, subject: str) -> Query:
+    """Return the query of a prompt whose site is its subject's last token. Raises ModelError."""
+    where = "answer" if model.encoder_decoder else "subject-last"
+    return encode_prompt(model, prompt, where=where, subject=subject)
+
+
+def _asks(model: Model, text: str) -> bool:
+    return usable(model, Prompt.make(0, "attribute", text, "x"))
+
+
+def prompts_by_fact(catalog: Catalog, facts: Iterable[Fact]) -> dict[int, list[Prompt]]:
+    """Return the attribute prompts of facts that are not retired, by fact id."""
+    found: dict[int, list[Prompt]] = defaultdict(list)
+    for prompt in catalog.prompts([fact.id for fact in facts], roles=("attribute",)):
+        if prompt.status != "retired":
+            found[prompt.fact_id].append(prompt)
+    return found
+
+
+def _told(catalog: Catalog, relation: str) -> list[tuple[str, str]]:
+    facts = _by_chance(fact for fact in catalog.facts(relation=relation) if fact.status != "retired")[:TOLD]
+    subjects = {fact.id: fact.subject for fact in facts}
+    prompts = prompts_by_fact(catalog, facts)
+    return [(prompt.text, subjects[number]) for number in subjects for prompt in prompts[number]]
+
+
+def _by_chance(facts: Iterable[Fact]) -> list[Fact]:
+    """Return facts in the order of their ids, which is random and always the same."""
+    return sorted(facts, key=lambda fact: fact.id)
+
+
+def neighbours_of(
+    catalog: Catalog, model: Model, wished: Sequence[Wished], layers: Sequence[int]
+) -> dict[str, Neighbours]:
+    """Return the other facts of each relation that is edited, some hundreds at most, with their keys."""
+    edited = {one.fact.id for one in wished}
+    found = {}
+    for relation in dict.fromkeys(one.wish.relation for one in wished):
+        others = [f for f in catalog.facts(relation=relation) if f.status != "retired" and f.id not in edited]
+        keys = _keys(catalog, model, _by_chance(others)[:NEIGHBOURS], layers, texts=1)
+        if keys is not None:
+            found[relation] = keys
+    return found
+
+
+def kept_facts(
+    catalog: Catalog, model: Model, edited: Collection[int], earlier: Earlier, layers: Sequence[int]
+) -> Neighbours | None:
+    """Return protected facts, and those that earlier edits changed, less those edited now, with their keys."""
+    every = [fact for fact in catalog.facts() if fact.id not in edited]
+    kept = [fact for fact in every if fact.status == "protected" or fact.id in earlier.targets]
+    first = sorted(kept, key=lambda fact: (fact.id not in earlier.targets, fact.id))[:KEPT]
+    return _keys(catalog, model, first, layers, texts=KEPT_TEXTS)
+
+
+def _keys(
+    catalog: Catalog, model: Model, facts: Sequence[Fact], layers: Sequence[int], *, texts: int
+) -> Neighbours | None:
+    prompts = prompts_by_fact(catalog, facts)
+    subjects: list[str] = []
+    queries: list[Query] = []
+    for fact in facts:
+        able = [p for p in prompts[fact.id] if fact.subject in p.text and usable(model, p)]
+        for prompt in able[:texts]:
+            with suppress(ModelError):  # what the model cannot be asked, it cannot lose
+                queries.append(site_query(model, prompt, fact.subject))
+                subjects.append(fact.subject)
+    return Neighbours(tuple(subjects), keys_at_sites(model, queries, layers)) if queries else None
+
+
+def barred_columns(catalog: Catalog, refinement: Refinement | None) -> dict[int, frozenset[int]]:
+    """Return, by layer, the neurons of protected facts and the generic ones, as a refinement knows them."""
+    if refinement is None:
+        return {}
+    places = {(hub.layer, hub.index) for hub in catalog.hubs(refinement.id, limit=None, role="generic")}
+    for fact in catalog.facts(statuses=["protected"]):
+        places |= {(one.layer, one.index) for one in catalog.neurons_of(refinement.id, fact.id)}
+    found: dict[int, set[int]] = defaultdict(set)
+    for layer, index in places:
+        found[layer].add(index)
+    return {layer: frozenset(indices) for layer, indices in found.items()}

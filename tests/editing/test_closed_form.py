@@ -1,0 +1,62 @@
+"""The closed form against brute force: constrained least squares solved as one system over all entries of D."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from knedit.editing.closed_form import selector
+from knedit.editing.statistics import Noise
+from knedit.errors import EditError
+
+COLUMNS = (1, 4, 5, 9)
+
+
+def random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def noise(seed: int = 1) -> Noise:
+    seen = random(60, 12, seed=seed)
+    return Noise(seen.T @ seen / 60).beside(random(3, 12, seed=seed + 1))
+
+
+def constrained(moment: Tensor, keys: Tensor, wished: Tensor) -> Tensor:
+    """Return the D that minimises tr(D M Dᵀ) with D kᵢ = rᵢ, from the Lagrangian's own linear system: [D, q]."""
+    width, count = keys.shape[1], len(keys)
+    system = torch.zeros(width + count, width + count, dtype=torch.float64)
+    system[:width, :width] = 2 * moment
+    system[:width, width:], system[width:, :width] = keys.T, keys
+    right = torch.cat([torch.zeros(width, wished.shape[1], dtype=torch.float64), wished])
+    solution: Tensor = torch.linalg.solve(system, right)[:width].T
+    return solution
+
+
+@pytest.mark.parametrize("columns", [COLUMNS, tuple(range(12))])
+def test_at_tolerance_zero_it_is_the_least_change_that_answers_every_key_exactly(columns: tuple[int, ...]) -> None:
+    keys, wished = random(3, 12, seed=3), random(3, 5, seed=4)
+    found = wished.T @ selector(noise(), keys, columns).weights
+    expected = constrained(noise().block(columns), keys[:, list(columns)], wished)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found @ keys[:, list(columns)].T, wished.T, rtol=1e-9, atol=1e-9)
+
+
+def test_with_a_tolerance_facts_disturb_each_other_less_than_they_disturb_the_noise() -> None:
+    keys = random(4, 12, seed=5)
+    exact, loose = selector(noise(), keys, COLUMNS), selector(noise(), keys, COLUMNS, tolerance=0.5)
+    moment = noise().block(COLUMNS)
+    torch.testing.assert_close(exact.response(keys), torch.eye(4, dtype=torch.float64), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(loose.response(keys).diagonal(), torch.ones(4, dtype=torch.float64))
+
+    def damage(weights: Tensor) -> float:
+        return float((weights @ moment @ weights.T).trace())
+
+    assert damage(loose.weights) < damage(exact.weights)
+
+
+def test_more_facts_than_columns_and_twin_facts_have_no_exact_solution() -> None:
+    with pytest.raises(EditError, match="5 facts cannot be told apart on 4 columns"):
+        selector(noise(), random(5, 12, seed=6), COLUMNS)
+    twins = random(1, 12, seed=7).expand(2, 12)
+    with pytest.raises(EditError, match="2 facts cannot be told apart"):
+        selector(noise(), twins, COLUMNS)
+    assert selector(noise(), random(5, 12, seed=6), COLUMNS, tolerance=0.1).weights.shape == (5, 4)

@@ -1,0 +1,137 @@
+"""Whole plans on tiny networks: wishes come true, the network stays as it was, failures have names."""
+
+import pytest
+import torch
+
+from knedit.editing.apply import edited
+from knedit.editing.joint import Neighbours, Recipe, Solution, Surroundings, solve_wishes
+from knedit.editing.prior import subject_free, without_subject
+from knedit.editing.statistics import Moment, Statistics
+from knedit.editing.targets import Search
+from knedit.editing.wishes import Context, Variety, Wish, contexts_of, reworded
+from knedit.errors import EditError
+from knedit.evaluation.metrics import answer
+from knedit.models.model import Model, wrap_model
+from knedit.models.planting import keys_at_sites
+from knedit.models.prompting import encode_prompt
+from knedit.records import Prompt
+from tests.tiny_models import TINY, network, tokenizer_of
+
+SENTENCES = ("people live in the old city .", "they speak the language of Norway .", "Kenya is big !")
+SUBJECTS = ("Japan", "Italy", "Spain", "Kenya", "Norway")
+RECIPE = Recipe(
+    (0, 1),
+    columns=12,
+    decoys=4,
+    neutral=("it", "this"),
+    search=Search(steps=80, rate=0.3, stop=0.2, decay=1e-5),
+    variety=Variety(prefixes=1, wordings=1),
+)
+WISH = Wish("France", "France", ("the capital city of France {object}",), "Rome", "Paris", (), "capital")
+FORGET = Wish("Japan", "Japan", ("the capital of Japan is {object}",), None, "Tokyo", (), "capital")
+
+
+def tiny(name: str) -> Model:
+    return wrap_model(network(name), tokenizer_of(name))
+
+
+def around(model: Model) -> Surroundings:
+    queries = [
+        encode_prompt(model, prompt(f"the capital of {s} is {{object}}", "Rome"), where="subject", subject=s)
+        for s in SUBJECTS
+    ]
+    keys = keys_at_sites(model, queries, RECIPE.layers)
+    moments = {layer: Moment.empty(model.layout.ffn_width) for layer in RECIPE.layers}
+    for layer, moment in moments.items():
+        moment.add(keys[layer])
+    statistics = Statistics("", moments, moments)
+    return Surroundings(statistics, SENTENCES, {"capital": Neighbours(SUBJECTS, keys)})
+
+
+def prompt(text: str, said: str) -> Prompt:
+    return Prompt.make(0, "attribute", text, said)
+
+
+def chance(model: Model, text: str, said: str) -> tuple[float, bool]:
+    (found,) = answer(model, [encode_prompt(model, prompt(text, said))])
+    return found.probability, found.correct
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_an_update_raises_the_new_answer_on_few_columns_and_leaves_the_network_as_it_was(name: str) -> None:
+    model = tiny(name)
+    rare, _ = chance(model, WISH.texts[0], "Rome")
+    before = {key: value.clone() for key, value in model.net.state_dict().items()}
+    found = solve_wishes(model, [WISH], around(model), RECIPE)
+    assert [change.layer for change in found.changes] == [0, 1]
+    assert all(len(change.indices) <= 12 and change.new.dtype == torch.float64 for change in found.changes)
+    with edited(model, found.changes):
+        probability, correct = chance(model, WISH.texts[0], "Rome")
+    assert probability > 5 * rare
+    assert correct or model.masked  # the other tokens of a random bidirectional network undo much
+    assert all(torch.equal(value, before[key]) for key, value in model.net.state_dict().items())
+
+
+def test_the_same_plan_is_solved_alike_again_and_several_facts_together() -> None:
+    model = tiny("llama")
+    wishes = [WISH, Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")]
+    first, again = (solve_wishes(model, wishes, around(model), RECIPE) for _ in range(2))
+    for one, other in zip(first.changes, again.changes, strict=True):
+        assert (one.layer, one.indices) == (other.layer, other.indices)
+        assert torch.equal(one.new, other.new)
+    with edited(model, first.changes):
+        said = [chance(model, wish.texts[0], wish.answer)[1] for wish in wishes]
+    assert said == [True, True]
+
+
+def test_an_erasure_brings_the_answer_down_to_what_is_said_without_the_subject() -> None:
+    model = tiny("gpt2")
+    known = max(
+        ("Tokyo", "Paris", "big", "the", "city", "speak"), key=lambda word: chance(model, FORGET.texts[0], word)[0]
+    )
+    wish = Wish("Japan", "Japan", FORGET.texts, None, known, (), "capital")
+    (prior,) = subject_free(model, wish, wish.texts, RECIPE.neutral)
+    bound = min(prior, chance(model, wish.texts[0], known)[0])
+    with edited(model, solve_wishes(model, [wish], around(model), RECIPE).changes):
+        assert chance(model, wish.texts[0], known)[0] <= bound
+
+
+def test_a_budget_for_the_whole_plan_is_kept() -> None:
+    model = tiny("llama")
+    wishes = [WISH, Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")]
+    recipe = Recipe((0, 1), columns=8, shared=True, decoys=0, search=RECIPE.search, variety=RECIPE.variety)
+    found: Solution = solve_wishes(model, wishes, around(model), recipe)
+    assert [len(change.indices) for change in found.changes] == [8, 8]
+
+
+def test_a_subject_that_is_not_in_its_prompt_and_a_wish_that_changes_nothing_are_named() -> None:
+    model = tiny("llama")
+    with pytest.raises(EditError, match="does not hold the subject 'Oslo'"):
+        solve_wishes(model, [Wish("x", "Oslo", WISH.texts, "Rome")], around(model), RECIPE)
+    still = Recipe((0, 1), columns=4, search=Search(steps=0), variety=RECIPE.variety)
+    with pytest.raises(EditError, match="changes nothing"):
+        solve_wishes(model, [WISH], around(model), still)
+
+
+def test_a_search_that_does_not_converge_is_told() -> None:
+    model = tiny("llama")
+    brief = Recipe((0, 1), columns=4, search=Search(steps=1, good=0.01), variety=RECIPE.variety)
+    (solved,) = solve_wishes(model, [WISH], around(model), brief).solved
+    assert (solved.target.converged, solved.target.steps) == (False, 1)
+
+
+def test_contexts_begin_with_the_facts_own_prompts_and_take_other_facts_wordings() -> None:
+    wordings = reworded([("{object} is the capital of Spain", "Spain"), ("in Spain {object}", "Kenya")], "France")
+    assert wordings == ("{object} is the capital of France",)
+    wish = Wish("t", "France", ("the capital of France is {object}",), "Rome", None, ("France has {object}",))
+    found = contexts_of(wish, SENTENCES, Variety(prefixes=1, wordings=2, own_weight=3))
+    assert found[0] == Context("the capital of France is {object}", 3)
+    assert [context.text.endswith("the capital of France is {object}") for context in found] == [True, True, False]
+    assert found[2].text.endswith(" France has {object}")
+    assert found == contexts_of(wish, SENTENCES, Variety(prefixes=1, wordings=2, own_weight=3))
+
+
+def test_a_neutral_word_takes_a_capital_where_a_sentence_begins() -> None:
+    assert without_subject("France has {object}", "France", "it") == "It has {object}"
+    assert without_subject("so big. France has {object}", "France", "it") == "so big. It has {object}"
+    assert without_subject("the capital of France is {object}", "France", "it") == "the capital of it is {object}"
