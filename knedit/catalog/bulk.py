@@ -12,7 +12,9 @@ from sqlalchemy import Connection, ForeignKeyConstraint, Table, func, literal_co
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateIndex, DropIndex
 
-MANY = 50_000  # rows of which the database's plans should know
+MANY = 50_000  # rows that are worth taking burdens away for
+TELLING = 5_000  # rows of which PostgreSQL's plans should know at once
+SAMPLE = 1000  # rows of an index that SQLite looks at for its plans
 LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -27,11 +29,22 @@ def bare(connection: Connection, table: Table, coming: int) -> Iterator[None]:
     elif connection.dialect.name == "sqlite":
         with _without_indexes(connection, table if _outnumbered(connection, table, coming) else None):
             yield
+        # Else SQLite takes an index's first column for telling, and reads a whole refinement for one neuron.
+        connection.exec_driver_sql(f"PRAGMA analysis_limit={SAMPLE}")
+        connection.exec_driver_sql(f"ANALYZE {table.name}")
     else:
         closed = _outnumbered(connection, table, coming) and _close(connection, table)
         with _without_references(connection, table if closed else None):
             yield
-        connection.exec_driver_sql(f"ANALYZE {table.name}")
+    if coming >= TELLING:
+        measure(connection, table)
+
+
+def measure(connection: Connection, *tables: Table) -> None:
+    """Tell PostgreSQL's planner how many rows the tables hold: it takes new ones for few, and joins them one by one."""
+    if connection.dialect.name == "postgresql":
+        for table in tables:
+            connection.exec_driver_sql(f"ANALYZE {table.name}")
 
 
 @contextmanager

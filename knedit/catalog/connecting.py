@@ -103,6 +103,7 @@ def _refuse_unusable_file(url: URL) -> None:
 def _greet_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # so that BEGIN is ours alone
     connection.execute("PRAGMA cache_size=-65536")  # 64 MiB: ids are scattered, and so are the pages they go to
+    connection.execute("PRAGMA threads=2")  # large sorts, as of a bulk load, may use a second core
     if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         with suppress(sqlite3.OperationalError):  # a read-only file or a busy one stays as it is
             connection.execute("PRAGMA journal_mode=WAL")

@@ -42,7 +42,8 @@ def relations_counted(refinement_id: int) -> Select[int, int, int, int]:
 
 
 def _into(rows: Select[int, int, int, int, str, int, float]) -> Insert:
-    return insert(neuron_counts).from_select(list(neuron_counts.c.keys()), rows)
+    in_order = rows.order_by(*list(rows.selected_columns)[: len(neuron_counts.primary_key)])  # as they are read again
+    return insert(neuron_counts).from_select(list(neuron_counts.c.keys()), in_order)
 
 
 def _into_relations(rows: Select[int, int, int, int]) -> Insert:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import Connection, Executable, Index, Table, select, tuple_
+from sqlalchemy import Connection, Executable, Index, select, tuple_
 from sqlalchemy.schema import CreateIndex
 
 from knedit.catalog import counting, schema
 from knedit.catalog.answers import Count, PublishedCount
+from knedit.catalog.bulk import measure
 from knedit.catalog.published_rows import FACTS, INDEXES, PROMPTS, TABLES, Kind, Staged, links, places, records
 from knedit.catalog.rows import add, batches
 from knedit.catalog.staging import Staging, StagingTransactions
@@ -131,6 +132,8 @@ class PublishedVerbs(StagingTransactions):
                     _all(connection, [steps.add_facts(), steps.add_neurons()] if added else [])
                     for own in added:
                         counting.count_again(connection, own)
+                    if added:
+                        measure(connection, schema.refined_facts, schema.knowledge_neurons)
         return [_count(runs[own], seen[own], added.get(own), refinement_id=own) for own in frames]
 
     def import_scores(
@@ -226,15 +229,8 @@ def _staged(staging: Staging) -> Staged:
     for table, names in INDEXES:
         twin = staging.twin(table)
         connection.execute(CreateIndex(Index(f"{twin.name}_{names[-1]}", *(twin.c[name] for name in names))))
-    _measure(connection, *twins)
+    measure(connection, *twins)
     return Staged(*twins)
-
-
-def _measure(connection: Connection, *staged: Table) -> None:
-    """Tell PostgreSQL's planner how many rows were staged: it takes them for few, and joins them one by one."""
-    if connection.dialect.name == "postgresql":
-        for table in staged:
-            connection.exec_driver_sql(f"ANALYZE {table.name}")
 
 
 @contextmanager
@@ -242,15 +238,15 @@ def _adding(
     connection: Connection, steps: Staged, kind: Kind, publication: Publication
 ) -> Iterator[tuple[dict[int, tuple[int, int]], dict[int, tuple[int, int]]]]:
     """Choose what is new and tell what is in the way; yield by frame the things and neurons seen, and those to add."""
-    _measure(connection, steps.links)
+    measure(connection, steps.links)
     seen = {frame: (things, int(neurons)) for frame, things, neurons in connection.execute(steps.seen())}
     _tell_strays(connection, steps, publication, sum(things for things, _ in seen.values()))
     connection.execute(steps.choose())
-    _measure(connection, steps.chosen)
+    measure(connection, steps.chosen)
     _tell_contradictions(connection, steps, publication)
     _tell_disagreements(connection, steps, kind, publication)
     connection.execute(steps.leave_known(kind))
-    _measure(connection, steps.chosen)
+    measure(connection, steps.chosen)
     yield seen, {frame: (things, int(neurons)) for frame, things, neurons in connection.execute(steps.added())}
 
 
@@ -312,7 +308,7 @@ def _give_roles(connection: Connection, steps: Staged, refinement_id: int, rule:
     relations = connection.scalar(steps.relations_of(refinement_id)) or 0
     generic = rule.generic_from(relations)
     connection.execute(steps.find_roles(refinement_id, hub_share=rule.hub_share, generic=generic))
-    _measure(connection, steps.roles)
+    measure(connection, steps.roles)
     connection.execute(steps.change_roles(refinement_id))
 
 

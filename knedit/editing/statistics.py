@@ -120,7 +120,7 @@ class Pricing:
     text: float = 0.3
     relation: float = 1.0
     contexts: float = 1.0
-    decoys: float = 1.0
+    decoys: float = 4.0
     kept: float = 1.0
     ridge: float = 1e-3
 

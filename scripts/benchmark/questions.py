@@ -17,7 +17,7 @@ from sqlalchemy import Connection, event
 
 from knedit.catalog.store import Catalog
 
-from .synthetic import LAYERS, RELATIONS, WIDTH, World
+from .synthetic import LAYERS, RELATIONS, WIDTH, Places, World
 
 WHOLE = 3  # times that a question of the whole catalog is asked
 WHOLE_REFINEMENT = ("(refinement_id=?)", "(run_id=?)")  # a search by no more than this reads nearly everything
@@ -43,6 +43,9 @@ class Asking:
     def place(self) -> tuple[int, int]:
         return self.chance.randrange(LAYERS), self.chance.randrange(WIDTH)
 
+    def hub(self) -> tuple[int, int]:
+        return Places(self.world.seed).places[0]
+
     def subject(self) -> str:
         number = self.chance.randrange(self.world.facts)
         return f"R{number % RELATIONS}/Subject {number}"
@@ -61,14 +64,24 @@ class Question:
     point: bool = True
 
 
+def _users(asking: Asking, layer: int, index: int) -> object:
+    return asking.catalog.users_of(asking.refinement, layer, index, limit=50)
+
+
 QUESTIONS = (
     Question("neurons of a fact", lambda a: a.catalog.neurons_of(a.refinement, a.fact()), 0.1),
-    Question("facts of a neuron", lambda a: a.catalog.users_of(a.refinement, *a.place()), 0.1),
+    Question("neurons of a fact and their users", lambda a: a.catalog.fact_neurons(a.refinement, a.fact()), 0.1),
+    Question("facts of a neuron, a page", lambda a: _users(a, *a.place()), 0.1),
     Question("fact by subject", lambda a: a.catalog.find_fact(a.subject()), 0.1),
+    Question("search for a subject", lambda a: a.catalog.search_facts(a.subject().partition("/")[2]), 0.1),
+    Question("few neurons, a page", lambda a: a.catalog.sparse_facts(a.refinement, at_most=3, limit=50), 0.1),
     Question("hubs", lambda a: a.catalog.hubs(a.refinement), 10, point=False),
     Question(
         "neurons of a relation", lambda a: a.catalog.relation_neurons(a.refinement, a.relation()), 10, point=False
     ),
+    Question("facts of the commonest neuron, a page", lambda a: _users(a, *a.hub()), 10, point=False),
+    Question("layers", lambda a: a.catalog.layer_counts(a.refinement), 10, point=False),
+    Question("overlap of relations", lambda a: a.catalog.overlap(a.refinement), 10, point=False),
 )
 
 
@@ -134,7 +147,7 @@ def _sqlite_steps(connection: Connection, statement: str, values: Any) -> Iterat
 
 
 def _postgres_steps(connection: Connection, statement: str, values: Any) -> Iterator[tuple[str, str, bool]]:
-    found = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).scalar()
+    found: Any = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).scalar()
     waiting = [(json.loads(found) if isinstance(found, str) else found)[0]["Plan"]]
     while waiting:
         node = waiting.pop()

@@ -80,7 +80,7 @@ class Places:
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
         order = np.random.default_rng(0).permutation(LAYERS * WIDTH).tolist()
-        self.places = [divmod(place, WIDTH) for place in order]
+        self.places: list[tuple[int, int]] = [divmod(place, WIDTH) for place in order]
         weights = np.arange(1, LAYERS * WIDTH + 1) ** -ZIPF
         self._up_to = np.cumsum(weights / weights.sum())
 

@@ -160,8 +160,8 @@ def test_many_of_a_kind_are_one_finding(sound: Catalog) -> None:
 
 
 def test_repairing_counts_again_and_leaves_the_rest(sound: Catalog) -> None:
-    harm(sound, "DELETE FROM neuron_counts WHERE layer = 1", "UPDATE edits SET result_id = NULL")
     hubs = sound.hubs(REFINEMENT.id)
+    harm(sound, "DELETE FROM neuron_counts WHERE layer = 1", "UPDATE edits SET result_id = NULL")
     sound.repair()
     assert [one.check for one in sound.check()] == ["unfinished"]
     assert sound.hubs(REFINEMENT.id) == hubs

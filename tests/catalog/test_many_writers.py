@@ -18,7 +18,7 @@ from tests.catalog.making import CAPITAL, FACTS, RUN
 from tests.catalog.writing import ATTRIBUTED, facts_of, prompt_of, refinement_of
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = int(os.environ.get("KNEDIT_STRESS_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("KNEDIT_STRESS_ROUNDS", "1"))
 
 HOLD = """
 import sys, time

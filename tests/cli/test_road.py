@@ -51,6 +51,8 @@ def test_every_command_of_the_road_works_and_prints_json(place: Path) -> None:
         "relations": {"seen": 2, "added": 2},
         "facts": {"seen": 7, "added": 7},
         "prompts": {"seen": 33, "added": 33},
+        "sources": {"seen": 0, "added": 0},
+        "rewrites": {"seen": 0, "added": 0},
     }
     assert [one["relation"] for one in told("facts", "list")] == ["capital", "country"]  # type: ignore[attr-defined]
     assert len(told("facts", "list", "--relation", "country")) == 3  # type: ignore[arg-type]

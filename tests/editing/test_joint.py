@@ -24,7 +24,7 @@ RECIPE = Recipe(
     columns=12,
     decoys=4,
     neutral=("it", "this"),
-    search=Search(steps=80, rate=0.3, stop=0.2, decay=1e-5),
+    search=Search(steps=80, rate=0.3, stop=0.2, slack=0.2, decay=1e-5),
     variety=Variety(prefixes=1, wordings=1),
 )
 WISH = Wish("France", "France", ("the capital city of France {object}",), "Rome", "Paris", (), "capital")

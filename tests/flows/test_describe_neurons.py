@@ -75,7 +75,7 @@ def test_what_cannot_be_read_is_refused_before_a_model_is_loaded(tmp_path: Path)
             choose_places(catalog, published, refinement="ffff")
         with pytest.raises(CatalogError, match=r"no neuron \(12, 0\)"):
             describe_neurons(catalog, published, never, [(12, 0)])  # type: ignore[arg-type]
-        with pytest.raises(CheckpointError, match="files of checkpoint published are gone"):
+        with pytest.raises(CheckpointError, match="known by name and revision alone"):
             describe_neurons(catalog, published, quick, [(11, 0)])  # type: ignore[arg-type]
         with pytest.raises(CatalogError, match=r"no neuron \(0, 3072\)"):
             neuron_sheet(catalog, published, 0, 3072)

@@ -29,7 +29,7 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
 
 
 def leftovers() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("knedit-*"))
+    return {path for path in Path(tempfile.gettempdir()).glob("knedit-*") if not path.name.startswith("knedit-pg-")}
 
 
 def strangers(process: psutil.Process) -> list[str]:
