@@ -41,13 +41,13 @@ def statistics(
 
     Keys are counted at the last tokens of subjects and over running text. A run that is killed goes on.
     """
+    from knedit.editing.joint import default_layers
     from knedit.flows.checkpoint import load_checkpoint
-    from knedit.flows.solving import usual_layers
     from knedit.flows.sources import choose_source
     from knedit.flows.statistics import counted, take_statistics
 
     found = catalog.find_checkpoint(checkpoint)
-    chosen = usual_layers(found.n_layers) if layers is None else read_layers(layers)
+    chosen = default_layers(found.n_layers) if layers is None else read_layers(layers)
     source = choose_source(catalog, text=text, datasets=datasets, tokens=tokens)
     model = load_checkpoint(found)
     with attribution_progress(f"Statistics of {found.name}") as progress:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from knedit.catalog.store import Catalog
-from knedit.editing.joint import Recipe, Solution, Solved, Surroundings, solve_wishes
+from knedit.editing.joint import Recipe, Solution, Solved, Surroundings, default_layers, solve_wishes
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron
@@ -70,15 +70,9 @@ def _outcome(edit_id: int, one: Wished, solved: Solved) -> EditOutcome:
     )
 
 
-def usual_layers(n_layers: int) -> tuple[int, ...]:
-    """Return a fifth of a model's layers, from its first sixth on: 5 to 10 of 30."""
-    first = n_layers // 6
-    return tuple(range(first, first + max(1, n_layers // 5)))
-
-
 def recipe_of(layout: Layout, choices: Choices) -> Recipe:
     """Return the recipe that choices ask for; raise EditError for layers that the model has not, or has twice."""
-    layers = choices.layers or usual_layers(layout.n_layers)
+    layers = choices.layers or default_layers(layout.n_layers)
     if beyond := [layer for layer in layers if not 0 <= layer < layout.n_layers]:
         what = f"the model has no layer {beyond[0]}"
         raise EditError(what, "--layers", f"Choose among 0 … {layout.n_layers - 1}.")

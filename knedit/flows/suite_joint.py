@@ -111,10 +111,9 @@ class JointSolver:
 
 def closed_form(model: "Model") -> JointSolver:
     """Return the solver with the model's statistics: those that are kept, or counted now over knedit's own text."""
-    from knedit.editing.joint import Recipe
-    from knedit.flows.solving import usual_layers
+    from knedit.editing.joint import Recipe, default_layers
 
-    layers = usual_layers(model.layout.n_layers)
+    layers = default_layers(model.layout.n_layers)
     folder = Path(model.source)
     sha256 = weights_sha256(folder, behaviour_files(folder))
     found = find_statistics(model, sha256, layers, starter_source, progress=lambda _: None)
