@@ -12,7 +12,8 @@ from tests.flows.test_solving import FACTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-PLAN = ("--solver", "closed-form", "--columns", "12", "--layers", "0-2", "--steps", "60", "--gate", "perplexity=1e6")
+LOOSE = ("--gate", "perplexity=1e6", "--gate", "growth=1e3")
+PLAN = ("--solver", "closed-form", "--columns", "12", "--layers", "0-2", "--steps", "60", *LOOSE)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

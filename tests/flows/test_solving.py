@@ -26,7 +26,7 @@ from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditTarget, Fact, Prompt, Relation, show_id
 from tests.flows.making import attributed, save_model
 
-LOOSE = Gating({"perplexity": 1e6, "protected": 0.0, "earlier": 0.0, "growth": 1e3})
+LOOSE = Gating({"success": 0.0, "perplexity": 1e6, "protected": 0.0, "earlier": 0.0, "growth": 1e3})
 CHOICES = Choices("closed-form", "prior", columns=12, layers=(0, 1, 2), steps=60, gating=LOOSE)
 WISHES = Wishes(updates=["capital/France=Rome"], erasures=["country/Oslo"])
 
