@@ -19,7 +19,12 @@ _COUNT = click.IntRange(min=0)
 @click.option("--suite", metavar="NAME", help="Run the published set FILE: counterfact or zsre.")
 @click.option("--checkpoint", metavar="CHECKPOINT", help="The set's model: a folder, or a name of the catalog.")
 @click.option("--solver", metavar="S", default="embedding", show_default=True, help="The set's solver.")
-@click.option("--columns", type=click.IntRange(min=1), metavar="N", help="Value vectors to change, at most.")
+@click.option(
+    "--columns",
+    type=_COUNT,
+    metavar="N",
+    help="Value vectors to change, at most; closed-form: a fact and layer, 0 all.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many records; so many of a task's.")
 @click.option("--offset", type=_COUNT, default=0, metavar="K", help="Leave the first K records out.")
 @click.option(
