@@ -125,5 +125,6 @@ def _reproduce(catalog: Any, source: Path, output: Path, parent: Path | None, *,
     for one in found.differing:
         click.echo(f"Not equal: {one}")
     if found.equal:
-        click.echo(f"Equal: {output}, {found.files} files as recorded")
+        what = f"{found.files} files are" if found.files else "the weights' sha256 is"
+        click.echo(f"Equal: {output}, {what} as recorded")
     return int(not found.equal)

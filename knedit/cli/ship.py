@@ -42,8 +42,7 @@ def ship(catalog: Any, *, reference: str, output: Path, as_json: bool, **how: An
     from knedit.flows.ship import ship_edit
 
     planned = read_edit(catalog, catalog.find_edit(reference))
-    shipped = ship_edit(catalog, planned, load_checkpoint, output, _shipping(**how))
-    _show(catalog, planned, shipped, output, as_json=as_json)
+    _show(ship_edit(catalog, planned, load_checkpoint, output, _shipping(**how)), output, as_json=as_json)
 
 
 def _shipping(
@@ -64,18 +63,13 @@ def _shipping(
     )
 
 
-def _show(catalog: Any, planned: Any, shipped: Any, output: Path, *, as_json: bool) -> None:
-    gates = catalog.edit_gates(planned.edit.id)
-    child = shipped.checkpoint
+def _show(shipped: Any, output: Path, *, as_json: bool) -> None:
+    child, gates = shipped.checkpoint, shipped.gates
     if as_json:
         show_json({"checkpoint": child, "folder": str(output), "signed": shipped.signed, "gates": gates})
         return
     show_judged(shipped.judged, as_json=False)
-    rows = [[one.gate, one.value, one.threshold, _verdict(one)] for one in gates]
+    rows = [[one["gate"], one["value"], one["threshold"], "passed" if one["passed"] else "failed"] for one in gates]
     show_rows(["gate", "value", "threshold", ""], rows, as_json=False)
     signed = ", signed" if shipped.signed else ""
     click.echo(f"Shipped and verified{signed}: {output} ({child.name}, {show_id(child.id)})")
-
-
-def _verdict(gate: Any) -> str:
-    return "passed" if gate.passed else "failed, forced"

@@ -10,15 +10,17 @@ from typing import Any
 from knedit.checkpoints.manifest import Manifest
 from knedit.flows.card_facts import CardFacts
 from knedit.hub.cards import UNKNOWN, Result, write_card
+from knedit.records import BLANK
 
 _ROWS = 50
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#!])")
-_MEASURES = {
-    "correct": "answered rightly",
-    "probability": "probability of the right answer",
-    "new_correct": "gives the new answer",
-    "new_probability": "probability of the new answer",
+_MEASURES = {  # of facts that should stay, and of those whose old answer should go
+    "correct": ("answered rightly", "old answer given"),
+    "probability": ("probability of the right answer", "probability of the old answer"),
+    "new_correct": ("new answer given", "new answer given"),
+    "new_probability": ("probability of the new answer", "probability of the new answer"),
 }
+_GONE = ("updated", "erased")
 _ROLES = {"attribute": "own wordings", "paraphrase": "unseen paraphrases", "implied": "implied questions"}
 _VERBS = {"update": "changed", "erase": "erased", "erase-relation": "erased", "amplify": "said louder or softer"}
 _CLASSES = {
@@ -106,7 +108,7 @@ def _measured(record: Manifest) -> Iterator[str]:
             [
                 line["group"],
                 _ROLES.get(line["role"], line["role"]),
-                _MEASURES[line["metric"]],
+                _measure(line),
                 line["prompts"],
                 _share(line["metric"], line["before"]),
                 _share(line["metric"], line["after"]),
@@ -116,7 +118,9 @@ def _measured(record: Manifest) -> Iterator[str]:
         head = ["facts", "prompts", "measure", "number", "before", "after"]
         yield f"## Before and after\n\nBoth asked from their files, in float32.\n\n{_table(head, rows)}"
     if texts := evaluation.get("texts"):
-        pairs = [[_cell(one[name] or "") for name in ("text", "before", "after")] for one in texts]
+        pairs = [
+            [_cell((one[name] or "").replace(BLANK, "…")) for name in ("text", "before", "after")] for one in texts
+        ]
         yield f"Greedy continuations:\n\n{_table(['prompt', 'before', 'after'], pairs)}"
     if gates := evaluation.get("gates"):
         rows = [[one["gate"], f"{one['value']:.3g}", f"{one['threshold']:g}", _verdict(one)] for one in gates]
@@ -186,8 +190,12 @@ def _results(record: Manifest, facts: CardFacts) -> Iterator[Result]:
     task = facts.front.get("pipeline_tag") or "text-generation"
     for line in (record.evaluation or {}).get("summary", ()):
         if line["metric"] in ("correct", "new_correct"):
-            asked = f"{line['group']} facts, {_ROLES.get(line['role'], line['role'])}"
-            yield Result(task, asked, "accuracy", round(line["after"], 4), _MEASURES[line["metric"]])
+            role = _ROLES.get(line["role"], line["role"])
+            yield Result(task, line["group"], role, "accuracy", round(line["after"], 4), _measure(line))
+
+
+def _measure(line: Mapping[str, Any]) -> str:
+    return _MEASURES[line["metric"]][line["group"] in _GONE]
 
 
 def _share(metric: str, value: float) -> str:

@@ -136,10 +136,10 @@ class Release:
     """What goes along with an edit's weights.
 
     `looks` are given the written model, once it is loaded from its files, and return what knedit.json tells of it.
-    `thresholds` are those of gates, beside those that the plan has. With `private`, erasures are told by their number
-    alone. `papers` returns further files, of what the manifest was given, what became of it, and the patches. `finish`
-    is given the folder when it is verified, before it appears, `registered` the checkpoint in the catalog. When one of
-    them raises, there is no folder.
+    `thresholds` of gates come in place of the plan's, whose gates the catalog then leaves as they are. With `private`,
+    erasures are told by their number alone. `papers` returns further files, of what the manifest was given, what became
+    of it, and the patches. `finish` is given the folder when it is verified, before it appears, `registered` the
+    checkpoint in the catalog. When one of them raises, there is no folder.
     """
 
     looks: Sequence[Look] = ()
@@ -191,7 +191,7 @@ def apply_edit(
     try:
         child = add_checkpoint(catalog, output, name=name or output.name)
         catalog.set_edit_result(planned.edit.id, child.id)
-        catalog.put_edit_gates(gates.found if gates else [])
+        catalog.put_edit_gates(gates.found if gates and not release.thresholds else [])
         if release.registered:
             release.registered(child)
     except BaseException:

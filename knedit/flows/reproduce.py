@@ -43,7 +43,10 @@ PACKAGES = ("knedit", "numpy", "safetensors", "torch", "transformers", "tokenize
 
 @dataclass(frozen=True, slots=True)
 class Reproduced:
-    """What was written, and what it differs in: files, by what was recorded, and versions and platform."""
+    """What was written, and what it differs in: files, by what was recorded, and versions and platform.
+
+    `files` were compared: 0 where there was no list of them, so that the weights' sha256 alone was.
+    """
 
     folder: Path
     files: int
@@ -117,7 +120,7 @@ def reproduce(catalog: Catalog, source: Path, output: Path, *, parent: Path | No
     except UnexpectedWeightsError as error:
         own = {**provenance(), "parent": recipe.manifest["parent"], "edit": recipe.manifest["edit"]}
         write_patched(parent, output, recipe.patches, manifest=own)
-        return Reproduced(output, 1, (error.what,), versions)
+        return Reproduced(output, 0, (error.what,), versions)
 
 
 def _find_parent(catalog: Catalog, recipe: Recipe) -> Path:
@@ -144,7 +147,7 @@ def _compared(source: Path, output: Path) -> tuple[int, tuple[str, ...]]:
     """Return how many files were compared, and a sentence for each that differs; without sums, weights alone were."""
     wanted = read_sums(source)
     if wanted is None:
-        return 1, ()
+        return 0, ()
     made = {name: file_sha256(reach(output, name)) for name in list_files(output)}
     made = {name: digest for name, digest in made.items() if name in wanted or name not in ("SHA256SUMS", SIGNATURE)}
     differing = [

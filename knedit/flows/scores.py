@@ -106,14 +106,21 @@ def _prompts(asked: Iterable[Asked], *, private: bool) -> Iterator[Prompt]:
     """Yield the prompts of the sample, the answers that were wished for in place of the old ones."""
     left = {"edited": EDITED, "others": OTHERS}
     for one in asked:
-        untold = one.group != "updated" if private else one.group == "erased"
-        if one.probe.prompt.answer is None or untold:
-            continue
-        kind = "edited" if one.group in ("updated", "amplified") else "others"
-        if left[kind]:
+        kind = _kind(one, private=private)
+        if kind and left[kind]:
             left[kind] -= 1
             yield replace(one.probe.prompt, answer=one.probe.new or one.probe.prompt.answer)
     yield from _plain_prompts()
+
+
+def _kind(asked: Asked, *, private: bool) -> str | None:
+    """Return what a prompt counts for in the sample: None where it would tell what was erased, now or earlier."""
+    if asked.probe.prompt.answer is None:
+        return None
+    if asked.group in ("updated", "amplified"):
+        return "edited"
+    safe = asked.group in ("same relation", "other relations")
+    return "others" if safe and not private else None
 
 
 def _plain_prompts() -> Iterator[Prompt]:

@@ -28,7 +28,6 @@ from knedit.flows.reproduce import reproduce_files
 from knedit.flows.scores import WrittenScores
 from knedit.models.model import Model
 from knedit.records import Checkpoint, show_id
-from knedit.solved import EditGate
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +53,11 @@ class Shipping:
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """The folder as a checkpoint of the catalog, what was measured, and whether it is signed."""
+    """The folder as a checkpoint of the catalog, what was measured, its gates as knedit.json tells them; if signed."""
 
     checkpoint: Checkpoint
     judged: Sequence[Judged]
+    gates: Sequence[Mapping[str, Any]]
     signed: bool
 
 
@@ -103,20 +103,21 @@ def ship_edit(catalog: Catalog, planned: Planned, load: Load, output: Path, ship
             registered=scores.store,
         ),
     )
-    return Shipped(child, scores.judged, shipping.key is not None)
+    return Shipped(child, scores.judged, _gates(output), shipping.key is not None)
 
 
 def _thresholds(planned: Planned, shipping: Shipping) -> dict[str, float]:
     """Return the thresholds of all gates: a user's own, else the plan's, else the usual ones."""
-    planned_ones = {gate.gate: gate.threshold for gate in planned.gates}
-    return {**Gating().of(joint=True), **planned_ones, **Gating(shipping.thresholds).thresholds}
+    usual = Gating().of(joint=True)
+    own = {name: value for name, value in planned.edit.config.get("gates", {}).items() if name in usual}
+    return {**usual, **own, **Gating(shipping.thresholds).thresholds}
 
 
 def _tell_erased(planned: Planned, shipping: Shipping) -> None:
     erased = erased_facts(planned)
     if erased and not shipping.private:
         logger.warning(
-            "The card, knedit.json and reproduce/ name what was erased (%d facts): --private tells their number alone",
+            "Card, knedit.json and reproduce/ tell which facts were erased (%d): --private tells their number alone",
             erased,
         )
 
@@ -163,6 +164,10 @@ def _finished(catalog: Catalog, planned: Planned, output: Path, shipping: Shippi
     logger.info("%s is complete already, and is taken into the catalog", output)
     child = add_checkpoint(catalog, output, name=shipping.name or output.name)
     catalog.set_edit_result(planned.edit.id, child.id)
-    catalog.put_edit_gates(EditGate(planned.edit.id, **gate) for gate in (found.evaluation or {}).get("gates", ()))
     done = replace(planned, edit=catalog.find_edit(show_id(planned.edit.id)))
-    return Shipped(child, evaluate_edit(catalog, done), shipping.key is not None)
+    return Shipped(child, evaluate_edit(catalog, done), _gates(output), shipping.key is not None)
+
+
+def _gates(folder: Path) -> list[Mapping[str, Any]]:
+    record = read_manifest(folder)
+    return list(record.evaluation.get("gates", ())) if record and record.evaluation else []

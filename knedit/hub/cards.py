@@ -41,10 +41,11 @@ LISTS = ("language", "license", "base_model", "tags", "datasets")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One line of a card's model-index: what was asked, in which measure, and what came of it."""
+    """One line of a card's model-index: facts that were asked, in which prompts, the measure, and what came of it."""
 
     task: str
-    dataset: str
+    facts: str
+    prompts: str
     metric: str
     value: float
     name: str
@@ -78,7 +79,9 @@ def write_card(front: Mapping[str, Any], results: Sequence[Result], body: str, *
         EvalResult(
             task_type=one.task,
             dataset_type="knedit",
-            dataset_name=one.dataset,
+            dataset_name=f"{one.facts}: {one.prompts}",
+            dataset_config=one.facts,
+            dataset_split=one.prompts,
             metric_type=one.metric,
             metric_value=one.value,
             metric_name=one.name,
