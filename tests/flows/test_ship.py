@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,24 @@ import pytest
 import torch
 import transformers
 
-from knedit.catalog.store import Catalog
 from knedit.checkpoints.verify import verify_folder
 from knedit.editing.apply import edited
 from knedit.errors import CatalogError, CheckpointError, EditError
 from knedit.flows.card_facts import CardWishes
 from knedit.flows.checkpoint import add_checkpoint, load_checkpoint
-from knedit.flows.choices import Choices
-from knedit.flows.edit import Planned, read_edit, solve_edit
+from knedit.flows.edit import read_edit, solve_edit
 from knedit.flows.evaluate import stored_evaluation
-from knedit.flows.facts import import_file
 from knedit.flows.goals import Wishes
 from knedit.flows.plan import plan_edit
-from knedit.flows.ship import Shipped, Shipping, ship_edit
+from knedit.flows.ship import ship_edit
 from knedit.flows.verify import verify_checkpoint
 from knedit.models.model import Model
 from knedit.records import Checkpoint, show_id
-from tests.flows.making import attributed, save_model, write_facts
+from tests.flows.shipping import CHOICES, MIT, OPEN, SHIPPING, Ready, made, opened, texts
 from tests.keys import write_pair
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-OPEN = {"growth": 1e3, "perplexity": 1e6, "protected": 0.0, "success": 0.0}
-MIT = CardWishes(licence="mit", languages=("en",), base_model="tests/base")
-SHIPPING = Shipping(thresholds=OPEN, card=MIT)
-CHOICES = Choices(roles=("fact", "relation", "generic"), relation_neurons=3)
-HIDDEN = {
-    "relation": "hidden-relation",
-    "label": "hidden label",
-    "templates": ["the old , old {subject} is {object}", "this small {subject} is {object}"],
-    "facts": [["old big Oslo", "Kenya"], ["old big Rome", "Italy"]],
-}
-WISHES = Wishes(updates=["capital/France=Rome"], erasures=["hidden-relation/old big Oslo"])
 CARD = """---
 license: other
 license_name: house-licence
@@ -61,33 +47,6 @@ tags: [of, the, base]
 ---
 # The base, which boasts of itself
 """
-
-
-@dataclass(frozen=True)
-class Ready:
-    catalog: Catalog
-    planned: Planned
-    model: Model
-    folder: Path
-
-    def ship(self, output: Path, shipping: Shipping = SHIPPING, **changes: Any) -> Shipped:
-        planned = read_edit(self.catalog, self.catalog.find_edit(show_id(self.planned.edit.id)))
-        return ship_edit(self.catalog, planned, self.load, output, replace(shipping, **changes))
-
-    def load(self, _: Checkpoint) -> Model:
-        return self.model
-
-
-def made(folder: Path, name: str, wishes: Wishes = WISHES) -> Iterator[Ready]:
-    facts = write_facts(folder)
-    with facts.open("a") as stream:
-        stream.write("\n" + json.dumps(HIDDEN))
-    with Catalog(str(folder / "facts.db")) as catalog:
-        import_file(catalog, facts)
-        path = save_model(name, folder / "base")
-        checkpoint, model = attributed(catalog, path)
-        edit = plan_edit(catalog, checkpoint, lambda _: model, wishes, CHOICES)
-        yield Ready(catalog, read_edit(catalog, edit), model, folder)
 
 
 @pytest.fixture(scope="module")
@@ -114,16 +73,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(kit: Path, tmp_path: Path) -> Iterator[Ready]:
     """A copy of it that one test may do with as it likes."""
     shutil.copytree(kit, tmp_path, dirs_exist_ok=True)
-    with Catalog(str(tmp_path / "facts.db")) as catalog:
-        checkpoint = add_checkpoint(catalog, tmp_path / "base")
-        (edit,) = catalog.edits()
-        yield Ready(catalog, read_edit(catalog, edit), load_checkpoint(checkpoint, device="cpu"), tmp_path)
-
-
-def texts(folder: Path) -> dict[str, str]:
-    """Return what is written in a folder but for what is the parent's."""
-    names = ["README.md", "knedit.json", *(f"reproduce/{path.name}" for path in (folder / "reproduce").iterdir())]
-    return {name: (folder / name).read_bytes().decode("utf-8", "replace") for name in names}
+    yield from opened(tmp_path)
 
 
 def front(text: str) -> dict[str, Any]:
