@@ -105,8 +105,9 @@ def sign(folder: Path, key: Path, as_json: bool) -> None:
 @public_key_option
 @load_option
 @click.option("--require-signature", is_flag=True, help="Refuse a folder that is not signed.")
-@click.option("--private-repo", is_flag=True, help="Make a new repository private.")
+@click.option("--private-repo", is_flag=True, help="Make a new repository private; refuse one that is public.")
 @click.option("--revision", metavar="BRANCH", help="Commit to this branch; else to main.")
+@click.option("--replace", is_flag=True, help="Remove other files that the repository holds, in the same commit.")
 @click.option("--dry-run", is_flag=True, help="List what would go up, and send nothing.")
 @with_catalog
 @json_option

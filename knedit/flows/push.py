@@ -37,6 +37,7 @@ def push_checkpoint(
     require_signature: bool = False,
     private_repo: bool = False,
     revision: str | None = None,
+    replace: bool = False,
     dry_run: bool = False,
 ) -> Pushed:
     """Verify a folder that knedit shipped, then commit its files to a repository; with `dry_run` send nothing.
@@ -54,8 +55,8 @@ def push_checkpoint(
     if dry_run:
         return Pushed(repo_id, files, None)
     message = f"{record.parent.name}, edited by knedit {record.knedit}"
-    url = push_files(folder, names, repo_id, message=message, private=private_repo, revision=revision)
-    return Pushed(repo_id, files, url)
+    how = {"private": private_repo, "replace": replace}
+    return Pushed(repo_id, files, push_files(folder, names, repo_id, message=message, revision=revision, **how))
 
 
 def _shipped(folder: Path) -> Manifest:

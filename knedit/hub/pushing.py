@@ -21,13 +21,15 @@ def push_files(
     message: str,
     private: bool = False,
     revision: str | None = None,
+    replace: bool = False,
 ) -> str:
     """Make the repository where there is none, commit the files to it, and return the commit's address.
 
-    `private` counts for a new repository alone. A `revision` is a branch, made where there is none. Raises
+    With `private` it is, or must be, private. A `revision` is a branch, made where there is none. Other files that the
+    repository holds, but for hidden ones, are refused, or removed in the same commit with `replace`. Raises
     CheckpointError.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
     if get_token() is None:
         raise CheckpointError("Nobody is logged in to the Hugging Face Hub here", repo_id, LOG_IN)
@@ -36,8 +38,27 @@ def push_files(
         api.create_repo(repo_id, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
+        there = api.model_info(repo_id, revision=revision)
+        if private and not there.private:
+            cure = "Make it private on the Hub, or choose another repository."
+            raise CheckpointError("The repository is there already, and is public", repo_id, cure)
+        others = _others([one.rfilename for one in there.siblings or ()], names)
+        if others and not replace:
+            raise _crowded(others, repo_id)
         added = [CommitOperationAdd(name, folder / name) for name in names]
-        return str(api.create_commit(repo_id, added, commit_message=message, revision=revision).commit_url)
+        operations = [*added, *map(CommitOperationDelete, others)]
+        return str(api.create_commit(repo_id, operations, commit_message=message, revision=revision).commit_url)
+
+
+def _others(there: Sequence[str], names: Sequence[str]) -> list[str]:
+    hidden = {name for name in there if any(part.startswith(".") for part in name.split("/"))}
+    return sorted({*there} - {*names} - hidden)
+
+
+def _crowded(others: Sequence[str], repo_id: str) -> CheckpointError:
+    named = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
+    what = f"The repository holds other files, with which a copy of it would not verify: {named}"
+    return CheckpointError(what, repo_id, "Choose another one, or remove them in the same commit: --replace.")
 
 
 @contextmanager
