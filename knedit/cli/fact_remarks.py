@@ -40,9 +40,7 @@ def status(
 
     ids = meant_facts(catalog, references, relations=relations, selections=selections, before=before)
     changed = catalog.set_fact_status(ids, status, before=before, by=by, reason=reason)
-    rest = " The others were so already, or are not what --from says." if changed < len(ids) else ""
-    told = f"{changed} of {len(ids)} facts are newly {status}.{rest}"
-    show_json({"facts": len(ids), "changed": changed}) if as_json else click.echo(told)
+    show_changed("facts", status, meant=len(ids), changed=changed, as_json=as_json)
 
 
 @click.command()

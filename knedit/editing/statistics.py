@@ -118,7 +118,7 @@ class Pricing:
 
     subjects: float = 1.0
     text: float = 0.3
-    relation: float = 1.0
+    relation: float = 3.0
     contexts: float = 1.0
     decoys: float = 4.0
     kept: float = 1.0

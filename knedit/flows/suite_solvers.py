@@ -1,4 +1,4 @@
-"""The solvers that a suite can run, by name: rewrites in, changed value vectors out, with the model untouched.
+"""What a suite hands a solver and is handed back, and the paper's solver: rewrites in, changed value vectors out.
 
 A solver is made once for a run, so that what it needs of the model, such as statistics, is made once; it is then called
 for every plan, of one rewrite or of many. It learns no prompt by which its edits are judged.

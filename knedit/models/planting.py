@@ -94,6 +94,12 @@ class Planting:
                 hidden = call_block(self.model.blocks[layer], self._recording.calls[layer], hidden, prompts)
         return Grown(hidden, self._seen)
 
+    def stream_norms(self) -> Tensor:
+        """Return how long the stream is at each text's site before the blocks of `layers`, their mean [B]."""
+        calls = [self._recording.calls[layer].hidden for layer in sorted(self.layers)]
+        norms = [_at(hidden, self._sites).float().norm(dim=-1) for hidden in calls]
+        return torch.stack([one.cpu() for one in norms]).mean(0)
+
     def _base_keys(self, layer: int) -> Tensor:
         seen = self._recording.neurons[layer]
         return _at(seen.reshape(len(self.answers), -1, seen.shape[-1]), self._sites)

@@ -24,7 +24,7 @@ RECIPE = Recipe(
     columns=12,
     decoys=4,
     neutral=("it", "this"),
-    search=Search(steps=80, rate=0.3, stop=0.2, slack=0.2, decay=1e-5),
+    search=Search(steps=80, reach=1, stop=0.2, slack=0.2),
     variety=Variety(prefixes=1, wordings=1),
 )
 WISH = Wish("France", "France", ("the capital city of France {object}",), "Rome", "Paris", (), "capital")
@@ -108,7 +108,7 @@ def test_a_subject_that_is_not_in_its_prompt_and_a_wish_that_changes_nothing_are
     model = tiny("llama")
     with pytest.raises(EditError, match="does not hold the subject 'Oslo'"):
         solve_wishes(model, [Wish("x", "Oslo", WISH.texts, "Rome")], around(model), RECIPE)
-    still = Recipe((0, 1), columns=4, search=Search(steps=0), variety=RECIPE.variety)
+    still = Recipe((0, 1), columns=4, search=Search(steps=0), rounds=0, variety=RECIPE.variety)
     with pytest.raises(EditError, match="changes nothing"):
         solve_wishes(model, [WISH], around(model), still)
 
