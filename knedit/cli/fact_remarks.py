@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from knedit.cli.options import by_option, json_option, select_option, with_catalog
-from knedit.cli.show import show_json, show_rows
+from knedit.cli.show import show_changed, show_json, show_rows
 from knedit.records import show_id
 
 relation_option = click.option(

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from knedit.cli.options import by_option, json_option, with_catalog
-from knedit.cli.show import show_json
+from knedit.cli.show import show_changed
 from knedit.records import ROLES
 
 
