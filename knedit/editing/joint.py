@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from knedit.editing.apply import edited
-from knedit.editing.closed_form import selector
+from knedit.editing.closed_form import factor_of, selector
 from knedit.editing.columns import choose_columns, editability
 from knedit.editing.decoys import decoys_of
 from knedit.editing.prior import NEUTRAL, subject_free
@@ -45,7 +45,7 @@ class Recipe:
     layers: tuple[int, ...]
     columns: int = 64
     shared: bool = False
-    tolerance: float = 0.0
+    tolerance: float = 0.02
     together: int = 4
     decoys: int = 24
     margin: float = 0.5
@@ -136,6 +136,7 @@ class Plan:
         self.subjects = frozenset(wish.subject for wish in wishes)
         self.solved: list[Solved] = []
         self._sought: list[Sought] = []
+        self._factors: dict[int, Tensor] = {}
         self._near = {layer: Moment.empty(model.layout.ffn_width) for layer in recipe.layers}
         self._noises: dict[tuple[tuple[str, ...], int], Noise] = {}
 
@@ -180,6 +181,7 @@ class Plan:
         A wish's target tells then what the edited network leaves of it.
         """
         layers = sorted(self.recipe.layers)
+        self._factors.clear()
         columns = {layer: self._columns_of(layer) for layer in layers}
         olds = {layer: self.model.value_vectors(layer, columns[layer]).double().cpu() for layer in layers}
         found = tuple(self._change(layer, self.solved, columns[layer], olds[layer]) for layer in layers)
@@ -246,7 +248,9 @@ class Plan:
     def _change(self, layer: int, wanted: Sequence[Solved], columns: Sequence[int], old: Tensor) -> ValueChange:
         keys = torch.stack([one.keys[layer] for one in wanted])
         wished = torch.stack([one.target.offsets[layer] for one in wanted])
-        deltas = wished.T @ selector(self._known(layer), keys, columns, tolerance=self.recipe.tolerance).weights
+        if layer not in self._factors:
+            self._factors[layer] = factor_of(self._known(layer), columns)
+        deltas = wished.T @ selector(self._factors[layer], keys, columns, tolerance=self.recipe.tolerance).weights
         if not torch.isfinite(deltas).all():
             raise EditError(
                 "the solver's result is not finite",
