@@ -172,7 +172,8 @@ class Plan:
             for layer, rows in target.keys.items():
                 self._near[layer].add(self._near_keys(rows, weights, decoys[fact].get(layer)))
             means = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
-            self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, target))
+            kept = replace(target, keys={})  # thousands of facts' contexts would fill the memory
+            self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, kept))
         self._sought += sought
 
     def changes(self) -> tuple[ValueChange, ...]:
@@ -229,7 +230,7 @@ class Plan:
         """Return what one wish lacks, with the mean key of the contexts that lack it."""
         weights = [w if open_ else 0.1 * w for w, open_ in zip(sought.weights, target.open_, strict=True)]
         keys = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
-        return replace(one, keys=keys, target=target)
+        return replace(one, keys=keys, target=replace(target, keys={}))
 
     def _columns_of(self, layer: int) -> tuple[int, ...]:
         """Return the columns of a layer that the plan changes."""
