@@ -32,16 +32,23 @@ class ExperimentVerbs(Transactions):
             if not connection.execute(finished).rowcount:
                 raise CatalogError(f"There is no experiment {show_id(experiment_id)} in the catalog")
 
-    def put_experiment_part(self, part: ExperimentPart, values: Iterable[ExperimentValue] = ()) -> bool:
-        """Put the part in with all that it found, in one transaction; return whether it was new.
+    def put_experiment_part(
+        self, part: ExperimentPart, values: Iterable[ExperimentValue] = (), *, replace: bool = False
+    ) -> bool:
+        """Put the part in with all that it found, in one transaction; return whether it was put in.
 
-        One that is there already is left as it is, values and all. Raise CatalogError for a value of another part.
+        One that is there already is left as it is, values and all, or with `replace` makes room. Raise CatalogError for
+        a value of another part.
         """
         found = list(values)
         if strays := [one for one in found if (one.experiment_id, one.part) != (part.experiment_id, part.part)]:
             what = f'{len(strays)} values are not of the part "{part.part}"'
             raise CatalogError(what, cure="Put in each with its own.")
         with self._writing() as connection:
+            if replace:
+                for held in (schema.experiment_values, schema.experiment_parts):
+                    own = (held.c.experiment_id == part.experiment_id, held.c.part == part.part)
+                    connection.execute(delete(held).where(*own))
             if not add(connection, schema.experiment_parts, [part]):
                 return False
             add(connection, schema.experiment_values, found)

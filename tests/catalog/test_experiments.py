@@ -59,6 +59,8 @@ def test_a_part_that_is_there_is_left_as_it_is_values_and_all(catalog: Catalog) 
     changed = [replace(VALUES[0], value=0.75), replace(VALUES[0], key="new")]
     assert not catalog.put_experiment_part(replace(OF_PARIS, seconds=9.0), changed)
     assert everything(catalog) == ([EXPERIMENT], [OF_PARIS], VALUES)
+    assert catalog.put_experiment_part(replace(OF_PARIS, seconds=9.0), changed, replace=True)
+    assert everything(catalog) == ([EXPERIMENT], [replace(OF_PARIS, seconds=9.0)], changed)
 
 
 def test_an_experiment_is_begun_once_finished_and_can_begin_anew(catalog: Catalog) -> None:
