@@ -87,6 +87,10 @@ class Sheet:
         """Return one row, None where it is not there."""
         return self._found.get(series, {}).get(part, {}).get(key)
 
+    def series(self) -> list[str]:
+        """Return the names of all series, in the order in which they were read."""
+        return list(self._found)
+
     def about(self, part: str, metric: str) -> str:
         """Return what a part says of itself, such as its `relation` or its name; "" where it says nothing."""
         row = self.row(ABOUT, part, "")

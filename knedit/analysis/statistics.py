@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from knedit.analysis.findings import Bars, Dots, Findings, Series, Table, mean
 from knedit.analysis.intervals import interval
-from knedit.analysis.sheet import Notes, Sheet
+from knedit.analysis.sheet import Notes, Row, Sheet
 
 Place = tuple[int, int]
 
@@ -90,7 +90,7 @@ def count_facts(
 
 def findings(sheet: Sheet) -> Findings:
     """Return statistics as tables and pictures."""
-    methods = {row.key: row for row in sheet.rows("method")}
+    methods = _methods(sheet)
     if not methods:
         return Findings("statistics", "Statistics")
     own = methods["neurons"]
@@ -109,9 +109,14 @@ def findings(sheet: Sheet) -> Findings:
     )
 
 
+def _methods(sheet: Sheet) -> dict[str, Row]:
+    found = {row.key: row for row in sheet.rows("method")}
+    return {method: found[method] for method in METHODS if method in found}
+
+
 def _answer(sheet: Sheet) -> tuple[str, ...]:
     told = []
-    for row in sheet.rows("method"):
+    for row in _methods(sheet).values():
         within, across = row.numbers["within"], row.numbers["across"]
         shared = "" if within is None else f"; two facts of a relation share {within:.2f}"
         shared += "" if across is None else f", two of different relations {across:.2f}"
@@ -125,7 +130,7 @@ def _methods_table(sheet: Sheet) -> Table:
             METHODS[row.key], row["facts"], row.numbers["neurons"], row["without"],
             row.numbers["within"], row.numbers["across"],
         )
-        for row in sheet.rows("method")
+        for row in _methods(sheet).values()
     )  # fmt: skip
     columns = ("method", "facts", "neurons a fact", "facts without", "shared within a relation", "shared across")
     return Table("statistics", "Neurons a fact, and shared by two facts", columns, rows)
@@ -159,7 +164,7 @@ def _layers(sheet: Sheet) -> Bars:
 
 
 def _shared(sheet: Sheet) -> Bars:
-    rows = list(sheet.rows("method"))
+    rows = list(_methods(sheet).values())
     groups = ("two facts of a relation", "two facts of different relations")
     series = tuple(Series(METHODS[row.key], (row.numbers["within"], row.numbers["across"])) for row in rows)
     caption = "Mean number of neurons that two facts share, over all pairs of facts."

@@ -68,12 +68,12 @@ def experiment(
 
 
 def show_findings(one: Any) -> None:
-    """Print an experiment's answer and its tables; long tables are cut."""
+    """Print an experiment's answer, its first table, and what could not be measured; the files tell the rest."""
     found = one.findings
     click.secho(f"\n{found.title} – experiment {show_id(one.experiment.id)[:8]}", bold=True)
     for sentence in found.answer:
         click.echo(sentence)
-    for table in found.tables:
+    for table in [one for number, one in enumerate(found.tables) if number == 0 or one.name == "left-out"]:
         rows = [_shown(table, row) for row in table.rows[:_ROWS]]
         show_rows(table.columns, rows, as_json=False, title=table.title)
         if len(table.rows) > _ROWS:
@@ -130,3 +130,22 @@ class _Lines:
             rate = (standing.done - standing.before) / (now - self._began)
             left = timedelta(seconds=round((standing.parts - standing.done) / rate)) if rate else "unknown"
             click.echo(f"{standing.name}: {standing.done} of {standing.parts} parts, {left} left", err=True)
+
+
+@click.command()
+@click.argument("reference", metavar="CHECKPOINT|EDIT")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page.",
+)
+@with_catalog
+def report(catalog: Any, *, reference: str, output: Path) -> None:
+    """Tell all experiments on a checkpoint, or all of an edit, on one page that needs no network and no script."""
+    from knedit.flows.experiments.output import write_page
+    from knedit.flows.experiments.report import report_page
+
+    write_page(output, report_page(catalog, reference))
+    click.echo(f"Written to {output}")
