@@ -3,7 +3,7 @@
 Knows no experiment. A fact that cannot be used is not passed over: it carries the reason.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -85,6 +85,7 @@ class Lab:
     scope: Scope = field(default_factory=Scope)
     dtype: str = "float32"
     progress: Progress = field(default=lambda _: None)
+    _users: dict[int, Mapping[Place, int]] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> Model:
@@ -204,7 +205,11 @@ class Lab:
 
     def random_places(self, subject: Subject) -> tuple[Place, ...]:
         """Return as many other neurons of the same layers as the fact has, by chance and always the same."""
-        return random_neurons(subject.places, self.checkpoint.ffn_width, f"{self.scope.seed} {subject.fact.id}")
+        return self.other_places(subject.places, subject.fact.id)
+
+    def other_places(self, places: Sequence[Place], name: int) -> tuple[Place, ...]:
+        """Return as many other neurons of the same layers, by a chance that `name` decides."""
+        return random_neurons(places, self.checkpoint.ffn_width, f"{self.scope.seed} {name}")
 
     def stranger(self, subject: Subject) -> Fact | None:
         """Return a refined fact of another relation, by chance and always the same; None where there is none."""
@@ -214,6 +219,37 @@ class Lab:
         key = others[_drawn(self.scope.seed, subject.fact.id, "relation") % len(others)]
         facts = self.everyone[key]
         return facts[_drawn(self.scope.seed, subject.fact.id, "fact") % len(facts)]
+
+    def users(self, relation_id: int) -> Mapping[Place, int]:
+        """Return how many of a relation's facts hold each neuron, the most first."""
+        if relation_id not in self._users:
+            found = self.catalog.relation_neurons(self.refinement.id, relation_id)
+            self._users[relation_id] = {(one.layer, one.index): one.facts for one in found}
+        return self._users[relation_id]
+
+    def drawn_prompt(self, fact: Fact) -> Prompt | None:
+        """Return one of a fact's prompts, by chance and always the same; None where it has none."""
+        prompts = self.prompts(fact)
+        return min(prompts, key=lambda prompt: _drawn(self.scope.seed, prompt.id)) if prompts else None
+
+    def drawn_facts(self, subject: Subject) -> list[Fact]:
+        """Return the other facts in use of a fact's relation, refined or not, in an order of chance."""
+        others = [fact for fact in self.catalog.facts(relation=subject.relation) if fact.status != "retired"]
+        return self._shuffled(subject, [fact for fact in others if fact.id != subject.fact.id])
+
+    def around(self, subject: Subject, kind: str, count: int) -> list[Fact]:
+        """Return some other refined facts by chance: `within` its relation, or `across`, one a relation in turn."""
+        if kind == "within":
+            own = [fact for fact in self.everyone[subject.relation] if fact.id != subject.fact.id]
+            return self._shuffled(subject, own)[:count]
+        others = [facts for key, facts in self.everyone.items() if key != subject.relation]
+        ranked = sorted(others, key=lambda facts: _drawn(self.scope.seed, subject.fact.id, facts[0].relation_id))
+        drawn = [self._shuffled(subject, facts) for facts in ranked]
+        found = [facts[turn] for turn in range(count) for facts in drawn if turn < len(facts)]
+        return found[:count]
+
+    def _shuffled(self, subject: Subject, facts: Sequence[Fact]) -> list[Fact]:
+        return sorted(facts, key=lambda fact: _drawn(self.scope.seed, subject.fact.id, fact.id))
 
 
 def _drawn(*parts: object) -> int:
