@@ -32,6 +32,12 @@ _ROLES = [role for role in ROLES if role not in ("generate", "neighbour")]
 @click.option("--roles", default=",".join(NEURON_ROLES), show_default=True, help="Neurons to take.")
 @click.option("--refinement", metavar="ID", help="Whose neurons; else the checkpoint's newest refinement.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn by chance.")
+@click.option(
+    "--texts",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="activations, triggers, values: texts in UTF-8, or the paper's distant_P….json; else knedit's own.",
+)
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write CSV, SVG and PNG there.")
 @click.option("--no-figures", is_flag=True, help="Write tables alone.")
 @dtype_option

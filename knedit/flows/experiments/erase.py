@@ -19,7 +19,7 @@ SHARE = 4  # of other relations a fourth as many each
 
 def jobs(lab: Lab) -> list[Job]:
     """Return a job a relation: those that the scope names, else some."""
-    asking = Asking(lab.model)
+    asking = lab.once("asking", lambda: Asking(lab.model))
     ranked = sorted(lab.wished, key=lambda key: (-len(lab.wished[key]), key))
     named = lab.scope.relations or lab.scope.facts or lab.scope.selections
     return [_job(lab, asking, key) for key in (ranked if named else ranked[:RELATIONS])]

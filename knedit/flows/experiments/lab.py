@@ -6,6 +6,8 @@ Knows no experiment. A fact that cannot be used is not passed over: it carries t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
 
 from knedit.catalog.store import Catalog
 from knedit.errors import FactsError, ModelError
@@ -16,6 +18,8 @@ from knedit.models.model import Model
 from knedit.models.prompting import Query, encode_prompt, usable
 from knedit.models.scaling import Place
 from knedit.records import NEURON_ROLES, Checkpoint, Fact, KnowledgeNeuron, Prompt, Refinement, fingerprint
+
+Made = TypeVar("Made")
 
 NO_NEURONS = "no neurons"
 NO_PROMPTS = "no prompts"
@@ -40,7 +44,7 @@ class Scope:
 
     Nothing named: all refined facts. `limit` takes so many facts with neurons of each relation, None as many as the
     experiment usually takes, 0 all. `wordings` takes at most so many prompts of a fact; `role` is the prompts' role,
-    `roles` those of the neurons.
+    `roles` those of the neurons. `texts` are files of texts, else knedit's own and the catalog's wordings.
     """
 
     relations: tuple[str, ...] = ()
@@ -52,6 +56,7 @@ class Scope:
     roles: tuple[str, ...] = NEURON_ROLES
     refinement: str | None = None
     seed: int = 0
+    texts: tuple[Path, ...] = ()
 
     @property
     def named(self) -> str:
@@ -85,7 +90,15 @@ class Lab:
     scope: Scope = field(default_factory=Scope)
     dtype: str = "float32"
     progress: Progress = field(default=lambda _: None)
+    _made: dict[str, Any] = field(default_factory=dict)
     _users: dict[int, Mapping[Place, int]] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[], Made]) -> Made:
+        """Return what several experiments need, made when it is first asked for."""
+        if name not in self._made:
+            self._made[name] = make()
+        found: Made = self._made[name]
+        return found
 
     @cached_property
     def model(self) -> Model:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from knedit.errors import KneditError
-from knedit.flows.experiments import erase, statistics, suppress_amplify, update
+from knedit.flows.experiments import activations, erase, statistics, suppress_amplify, update, values
 from knedit.flows.experiments.running import Recipe
 
 RECIPES: Mapping[str, Recipe] = {
@@ -11,8 +11,11 @@ RECIPES: Mapping[str, Recipe] = {
     for recipe in (
         statistics.RECIPE,
         suppress_amplify.RECIPE,
+        activations.ACTIVATIONS,
+        activations.TRIGGERS,
         update.RECIPE,
         erase.RECIPE,
+        values.RECIPE,
     )
 }
 

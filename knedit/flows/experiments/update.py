@@ -24,7 +24,7 @@ NO_TARGET = "no new object"
 
 def jobs(lab: Lab) -> list[Job]:
     """Return a job a fact: of each relation as many that the model knows as are wished, and those tried before them."""
-    asking = Asking(lab.model)
+    asking = lab.once("asking", lambda: Asking(lab.model))
     limit = USUAL if lab.scope.limit is None else lab.scope.limit
     found = []
     for relation, facts in lab.wished.items():
