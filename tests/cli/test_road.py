@@ -41,7 +41,7 @@ def told(*arguments: str) -> object:
 
 
 def test_every_command_of_the_road_works_and_prints_json(place: Path) -> None:
-    assert "→ 0005" in done("db", "upgrade")
+    assert "→ 0006" in done("db", "upgrade")
     assert told("db", "current")["state"] == "current"  # type: ignore[index]
     checkpoint = told("checkpoint", "add", "base", "--name", "tiny")
     assert isinstance(checkpoint, dict)
