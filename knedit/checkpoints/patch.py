@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from knedit.checkpoints.copying import Copied, Copy, can_clone, can_link, copy_files
 from knedit.checkpoints.dtypes import cast
 from knedit.checkpoints.fingerprint import file_sha256, may_be_written, weights_sha256
 from knedit.checkpoints.folder import MANIFEST, SUMS, carried_files, reach, reading
 from knedit.checkpoints.manifest import FORMAT, Manifest, parse_manifest
-from knedit.checkpoints.planning import SliceWrite, TensorPatch, plan_patches, stored_bits
+from knedit.checkpoints.planning import SliceWrite, TensorPatch, fitting_writes, kept_slices, refuse_unchanged
 from knedit.checkpoints.shards import weight_files, weight_set
 from knedit.checkpoints.staging import refuse_existing, staged
 from knedit.checkpoints.sums import sums_text
@@ -72,13 +70,17 @@ def write_patched(
     """
     check_folders(parent, output)
     writing = Writing(manifest=manifest, texts=texts or {}, link=link, known=known or {}, judge=judge)
-    return write_slices(parent, output, plan_patches(parent, patches), writing)
+    return write_slices(parent, output, fitting_writes(parent, patches), writing)
 
 
 def write_slices(parent: Path, output: Path, writes: Sequence[SliceWrite], writing: Writing) -> Path:
-    """Write `parent` with the planned `writes` as the new folder `output`, and return it. As `write_patched`."""
+    """Write `parent` with the planned `writes` as the new folder `output`, and return it. As `write_patched`.
+
+    The writes are in the order of files and bytes; slices that the parent has already are not told in the manifest.
+    """
     check_folders(parent, output)
     _check_texts(writing.texts)
+    refuse_unchanged(parent, writes)
     record = _record(writing, writes, UNKNOWN)
     copies = _copies(parent, writes, writing)
     needed = sum(len(text.encode()) for text in (record.text() if record else "", *writing.texts.values())) + MARGIN
@@ -89,9 +91,9 @@ def write_slices(parent: Path, output: Path, writes: Sequence[SliceWrite], writi
         with staged(output) as folder:
             copied = _carry_out(folder, copies)
             _check_parent(parent, record, {name: one.source for name, one in copied.items()})
-            _check_written(folder, writes)
+            changing = [kept for name, one in copied.items() for kept in _changing(writes, name, one)]
             hashes = {name: one.target for name, one in copied.items()}
-            _seal(folder, hashes, writes, writing)
+            _seal(folder, hashes, changing, writing)
     return output
 
 
@@ -172,10 +174,11 @@ def _check_parent(parent: Path, record: Manifest | None, hashes: Mapping[str, st
         raise CheckpointError("The parent's weights are not those of the edit", str(parent), cure)
 
 
-def _check_written(folder: Path, writes: Sequence[SliceWrite]) -> None:
-    for write in writes:
-        if not np.array_equal(stored_bits(folder, write), write.slices.bits):
-            raise OSError(errno.EIO, "what was written does not read back", write.change.file)
+def _changing(writes: Sequence[SliceWrite], file: str, copied: Copied) -> list[SliceWrite]:
+    """Return the writes of one file, less the slices that were found in it already."""
+    own = [write for write in writes if write.change.file == file]
+    pairs = zip(own, copied.differing, strict=True)
+    return [kept for write, differing in pairs if (kept := kept_slices(write, differing))]
 
 
 def _seal(folder: Path, hashes: dict[str, str], writes: Sequence[SliceWrite], writing: Writing) -> None:
