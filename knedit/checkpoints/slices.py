@@ -46,7 +46,7 @@ class Matrix:
         return self.begin + max(0, (self.rows - 1) * self.pitch + self.columns) * self.size if self.rows else self.begin
 
     def window(self, begin: int, end: int) -> tuple[int, int]:
-        """Return where the numbers that reach into the bytes `begin` to `end` begin and end: in one place if there are none."""
+        """Return where the numbers that reach into the bytes `begin` to `end` begin and end; empty without any."""
         first = max(0, begin - self.begin) // self.size
         last = -(-max(0, min(end, self.end) - self.begin) // self.size)
         return self.begin + first * self.size, self.begin + max(first, last) * self.size
@@ -104,7 +104,7 @@ class Slices:
         return next(self._pieces(begin, end), None) is not None
 
     def _meeting(self, begin: int, block: bytearray | memoryview) -> Iterator[tuple[Any, Any, Any, slice]]:
-        """Yield views of the block, what to choose of them, what of `bits` belongs there, and which slices that is of."""
+        """Yield views of the block, what to choose of them, what of `bits` belongs there, and whose that is."""
         flat = np.frombuffer(block, dtype=bits_type(self.matrix.dtype))
         for piece in self._pieces(begin, begin + len(block)):
             numbers = flat[piece.at : piece.at + (piece.last - piece.first) * piece.rows]
