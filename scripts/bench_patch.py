@@ -11,9 +11,9 @@ contestants take turns in one run, each beginning a round in its turn, and each 
 * `knedit --link` makes hard links of shards that stay as they are.
 
 cp hashes nothing; knedit reads, copies and hashes, on as many cores as there are, so it asks for more of them than cp.
-On a busy machine times tell little. Hence CPU seconds are told too, and how busy other programs kept the cores meanwhile
-(for cp that includes the kernel, which writes its bytes to the disk); `--quiet 0.1` waits before each turn until others
-use less than a tenth of the machine.
+On a busy machine times tell little. Hence CPU seconds are told too, and how busy other programs kept the cores
+meanwhile (for cp that includes the kernel, which writes its bytes to the disk); `--quiet 0.1` waits before each turn
+until others use less than a tenth of the machine.
 
 An edit of 1,000 columns touches every down projection, one of 10 columns a single one. Memory is the largest resident
 set of the writing process, with Python and NumPy in it; bytes are those handed to the kernel to be written.

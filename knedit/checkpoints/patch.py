@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def write_slices(parent: Path, output: Path, writes: Sequence[SliceWrite], writi
         output.parent.mkdir(parents=True, exist_ok=True)
         _check_space(output.parent, needed, copies)
         with staged(output) as folder:
-            copied = _carry_out(folder, copies)
+            copied = _carry_out(folder, copies, weight_files(parent))
             _check_parent(parent, record, {name: one.source for name, one in copied.items()})
             changing = [kept for name, one in copied.items() for kept in _changing(writes, name, one)]
             hashes = {name: one.target for name, one in copied.items()}
@@ -149,13 +149,15 @@ def _slices_of(writes: Sequence[SliceWrite], file: str) -> tuple[Any, ...]:
     return tuple(write.slices for write in writes if write.change.file == file)
 
 
-def _carry_out(folder: Path, copies: Mapping[str, Copy]) -> dict[str, Copied]:
-    planned = []
-    for name, copy in copies.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        planned.append(Copy(copy.source, target, copy.slices, link=copy.link, known=copy.known))
-    return dict(zip(copies, copy_files(planned), strict=True))
+def _carry_out(folder: Path, copies: Mapping[str, Copy], first: Collection[str]) -> dict[str, Copied]:
+    """Copy the files named in `first`, the weights, and then the others: until all weights are there, nothing loads."""
+    copied: dict[str, Copied] = {}
+    for names in ([name for name in copies if name in first], [name for name in copies if name not in first]):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        planned = [replace(copies[name], target=folder / name) for name in names]
+        copied |= zip(names, copy_files(planned), strict=True)
+    return {name: copied[name] for name in copies}
 
 
 def _check_space(folder: Path, needed: int, copies: Mapping[str, Copy]) -> None:

@@ -2,9 +2,13 @@
 
 `python -m tests.checkpoints.writer once MANIFEST PARENT OUTPUT LIMIT` writes one, no file longer than LIMIT bytes
 where that is not 0, and tells what came of it. `… killed MANIFEST PARENT OUTPUT KILLS` forks writers and kills each at
-a random moment until KILLS were killed at work, then lets one live, and tells what lay there after each.
+a random moment until KILLS were killed at work, then lets one live, and tells what lay there after each: names, and
+for a writer's leavings whether they have a config.json and the sha256 of their weights.
+
+Files of a megabyte count as long here, so they go past the page cache.
 """
 
+import hashlib
 import json
 import os
 import random
@@ -18,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from knedit.checkpoints import writing
 from knedit.checkpoints.patch import TensorPatch, write_patched
 from knedit.errors import CheckpointError
 
@@ -37,7 +42,7 @@ def once(write: Write, output: Path, limit: int) -> str:
     return "written"
 
 
-def killed(write: Write, output: Path, kills: int) -> list[list[str]]:
+def killed(write: Write, output: Path, kills: int) -> list[tuple[list[str], str | None]]:
     chance, usual, seen, at_work = random.Random(0), 0.2, [], 0
     for number in range(100 + 20 * kills):
         start = time.perf_counter()
@@ -45,15 +50,24 @@ def killed(write: Write, output: Path, kills: int) -> list[list[str]]:
         time.sleep(chance.uniform(0, usual))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        seen.append(sorted(path.name for path in output.parent.iterdir()))
+        seen.append(look(output))
         if output.exists():  # it was quicker than the kill
             output.rename(output.with_name(f"whole-{number}"))
             usual = time.perf_counter() - start
-        at_work += f".{output.name}.knedit-partial" in seen[-1]
+        at_work += f".{output.name}.knedit-partial" in seen[-1][0]
         if at_work == kills:
             break
     os.waitpid(fork(write), 0)
-    return [*seen, sorted(path.name for path in output.parent.iterdir())]
+    return [*seen, look(output)]
+
+
+def look(output: Path) -> tuple[list[str], str | None]:
+    """Return what lies beside `output`, and the sha256 of weights in an unfinished folder that would load."""
+    names = sorted(path.name for path in output.parent.iterdir())
+    partial = output.with_name(f".{output.name}.knedit-partial")
+    if not (partial / "config.json").exists():
+        return names, None
+    return names, hashlib.sha256((partial / "model.safetensors").read_bytes()).hexdigest()
 
 
 def fork(write: Write) -> int:
@@ -67,6 +81,7 @@ def fork(write: Write) -> int:
 
 
 def main(verb: str, manifest: str, parent: str, output: str, number: str) -> None:
+    writing.LONG = 1 << 20
     patch = TensorPatch("down.1", 1, (0, 5), np.full((2, 1024), 0.5))
     told: dict[str, Any] = json.loads(manifest)
 
