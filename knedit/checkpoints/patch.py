@@ -7,8 +7,7 @@ copied with the slices laid over them rather than saved anew, so the header, the
 import errno
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from knedit.checkpoints.folder import MANIFEST, SUMS, carried_files, reach, read
 from knedit.checkpoints.manifest import FORMAT, Manifest, parse_manifest
 from knedit.checkpoints.planning import SliceWrite, TensorPatch, fitting_writes, kept_slices, refuse_unchanged
 from knedit.checkpoints.shards import weight_files, weight_set
-from knedit.checkpoints.staging import refuse_existing, staged
+from knedit.checkpoints.staging import explained, refuse_existing, staged, write_file
 from knedit.checkpoints.sums import sums_text
 from knedit.errors import CheckpointError
 
@@ -85,7 +84,7 @@ def write_slices(parent: Path, output: Path, writes: Sequence[SliceWrite], writi
     copies = _copies(parent, writes, writing)
     needed = sum(len(text.encode()) for text in (record.text() if record else "", *writing.texts.values())) + MARGIN
     needed += sum(copy.source.stat().st_size for copy in copies.values())
-    with _explained(output, needed):
+    with explained(output, needed):
         output.parent.mkdir(parents=True, exist_ok=True)
         _check_space(output.parent, needed, copies)
         with staged(output) as folder:
@@ -194,9 +193,9 @@ def _seal(folder: Path, hashes: dict[str, str], writes: Sequence[SliceWrite], wr
     if record := _record(writing, writes, sha256, evaluation):
         texts[MANIFEST] = record.text()
     for name, text in texts.items():
-        _write_text(folder / name, text)
+        write_file(folder / name, text.encode())
         hashes[name] = file_sha256(folder / name)
-    _write_text(folder / SUMS, sums_text(hashes))
+    write_file(folder / SUMS, sums_text(hashes).encode())
 
 
 def _record(
@@ -208,23 +207,3 @@ def _record(
     own = {"format": FORMAT, "sha256": sha256, "changed": changed, "written": sorted(writing.texts)}
     judged = {} if evaluation is None else {"evaluation": evaluation}
     return parse_manifest({**writing.manifest, **own, **judged}, "the manifest to be written")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-@contextmanager
-def _explained(output: Path, needed: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = str(error.filename or output)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(next(path for path in output.absolute().parents if path.exists())).free
-            what = f"The disk is full: {output.parent} needs {needed:,} bytes, {free:,} free"
-            raise CheckpointError(what, where, "Free some space, or choose a folder on another disk.") from error
-        what = f"The checkpoint cannot be written: {error.strerror or error}"
-        raise CheckpointError(what, where, "Nothing was left behind; choose another folder if need be.") from error

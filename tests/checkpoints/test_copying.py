@@ -57,7 +57,7 @@ def test_blocks_of_any_size_change_the_same_bytes(
     assert read_bits(tmp_path / "b", matrix, axis, indices[::-1]).tolist() == bits[::-1].tolist()
     assert [one.tolist() for one in copied.differing] == [[True] * len(indices)]
     (again,) = copy_files([Copy(tmp_path / "b", tmp_path / "c", (one,))])
-    assert (again.source, again.target, again.differing[0].any()) == (copied.target, copied.target, False)
+    assert (again.source, again.target, bool(again.differing[0].any())) == (copied.target, copied.target, False)
     found = Slices(matrix, axis, np.array(indices), np.zeros_like(bits))
     content = (tmp_path / "b").read_bytes()
     for begin, end in matrix.blocks(max(block, 2)):
