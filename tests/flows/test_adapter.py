@@ -40,7 +40,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 def write_child(catalog: Catalog, name: str, tmp_path: Path, **how: Any) -> tuple[Path, Path]:
     """Write a tiny checkpoint of the family and one in which value vectors of its first and last layer are others."""
     base = save_model(name, tmp_path / "base", **how)
-    add_checkpoint(catalog, base)
+    add_checkpoint(catalog, base, name=tmp_path.name)
     layout, places = layout_of(base), read_places(base)
     chance, axis = np.random.default_rng(0), layout.family.neuron_axis
     patches = {}
