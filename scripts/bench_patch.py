@@ -96,7 +96,8 @@ def write(parent: Path, output: Path, columns: int, *, link: bool, known: dict[s
     start, worked = time.perf_counter(), time.process_time()
     write_patched(parent, output, edit, manifest=manifest, link=link, known=known)
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line[:6] == "VmHWM:")
+    memory = int(peak) * 1024
     (written,) = (
         int(line[7:]) for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("wchar: ")
     )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,10 @@ KILLS = int(os.environ.get("KNEDIT_KILLS", "12"))
 DEBRIS = {".edited.knedit-lock", ".edited.knedit-partial"}
 
 
-def writer(verb: str, parent: Path, output: Path, number: int = 0) -> subprocess.Popen[str]:
-    words = [verb, json.dumps(manifest_for(parent)), str(parent), str(output), str(number)]
+def writer(
+    verb: str, parent: Path, output: Path, number: int = 0, *, manifest: dict[str, Any] | None = None
+) -> subprocess.Popen[str]:
+    words = [verb, json.dumps(manifest or manifest_for(parent)), str(parent), str(output), str(number)]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.checkpoints.writer", *words],
@@ -30,8 +33,8 @@ def writer(verb: str, parent: Path, output: Path, number: int = 0) -> subprocess
     )
 
 
-def result(process: subprocess.Popen[str]) -> object:
-    out, _ = process.communicate(timeout=120)
+def result(process: subprocess.Popen[str], *, seconds: float = 120) -> object:
+    out, _ = process.communicate(timeout=seconds)
     assert process.returncode == 0
     return json.loads(out)
 

@@ -3,7 +3,9 @@
 `python -m tests.checkpoints.writer once MANIFEST PARENT OUTPUT LIMIT` writes one, no file longer than LIMIT bytes
 where that is not 0, and tells what came of it. `… killed MANIFEST PARENT OUTPUT KILLS` forks writers and kills each at
 a random moment until KILLS were killed at work, then lets one live, and tells what lay there after each: names, and
-for a writer's leavings whether they have a config.json and the sha256 of their weights.
+for a writer's leavings whether they have a config.json and the sha256 of their weights. `… measured MANIFEST PARENT
+OUTPUT ROWS` changes columns of ROWS numbers, verifies the result, and tells the most memory that it took and what was
+wrong.
 
 Files of a megabyte count as long here, so they go past the page cache.
 """
@@ -24,6 +26,7 @@ import numpy as np
 
 from knedit.checkpoints import writing
 from knedit.checkpoints.patch import TensorPatch, write_patched
+from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
 
 Write = Callable[[], object]
@@ -40,6 +43,13 @@ def once(write: Write, output: Path, limit: int) -> str:
     except KeyboardInterrupt:
         return "interrupted"
     return "written"
+
+
+def measured(write: Write, output: Path, rows: int) -> tuple[int, tuple[str, ...]]:
+    write()
+    report = verify_folder(output, output.with_name("parent"))
+    (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line[:6] == "VmHWM:")
+    return int(peak) * 1024, report.problems  # unlike ru_maxrss it knows nothing of the process that forked this one
 
 
 def killed(write: Write, output: Path, kills: int) -> list[tuple[list[str], str | None]]:
@@ -82,13 +92,14 @@ def fork(write: Write) -> int:
 
 def main(verb: str, manifest: str, parent: str, output: str, number: str) -> None:
     writing.LONG = 1 << 20
-    patch = TensorPatch("down.1", 1, (0, 5), np.full((2, 1024), 0.5))
+    rows = int(number) if verb == "measured" else 1024
+    patch = TensorPatch("down.1", 1, (0, 5), np.full((2, rows), 0.5))
     told: dict[str, Any] = json.loads(manifest)
 
     def write() -> Path:
         return write_patched(Path(parent), Path(output), [patch], manifest=told)
 
-    verbs: dict[str, Callable[[Write, Path, int], object]] = {"once": once, "killed": killed}
+    verbs: dict[str, Callable[[Write, Path, int], object]] = {"once": once, "killed": killed, "measured": measured}
     sys.stdout.write(json.dumps(verbs[verb](write, Path(output), int(number))) + "\n")
 
 
