@@ -5,6 +5,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,4 @@ def test_a_checkpoint_is_patched_and_verified_in_little_memory_however_large_it_
     assert problems == []
     assert peak < 150e6 < sum(sizes), f"{peak:,} bytes of memory for {sum(sizes):,}"
     assert [(tmp_path / "edited" / path.name).stat().st_size for path in parent.glob("*.safetensors")] == sizes
+    shutil.rmtree(tmp_path / "edited")
