@@ -114,7 +114,7 @@ def _choices(
         amplify_solver=solver["amplify"],
         roles=read_roles(roles),
         layers=None if layers is None else read_layers(layers),
-        gating=Gating(dict(map(_gate, gates)), force),
+        gating=Gating(dict(map(read_gate, gates)), force),
         **others,
     )
 
@@ -133,7 +133,8 @@ def read_layers(layers: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _gate(told: str) -> tuple[str, float]:
+def read_gate(told: str) -> tuple[str, float]:
+    """Return the gate and the threshold that "NAME=NUMBER" tells."""
     name, _, value = told.partition("=")
     try:
         return name, float(value)
