@@ -45,8 +45,10 @@ def push_files(
         others = _others([one.rfilename for one in there.siblings or ()], names)
         if others and not replace:
             raise _crowded(others, repo_id)
-        added = [CommitOperationAdd(name, folder / name) for name in names]
-        operations = [*added, *map(CommitOperationDelete, others)]
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            *(CommitOperationAdd(name, folder / name) for name in names),
+            *(CommitOperationDelete(name) for name in others),
+        ]
         return str(api.create_commit(repo_id, operations, commit_message=message, revision=revision).commit_url)
 
 
