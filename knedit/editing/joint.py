@@ -79,10 +79,14 @@ def widened(layers: Sequence[int], n_layers: int, n_facts: int) -> tuple[int, ..
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbours:
-    """Subjects that an edit must leave alone, and their keys [n, F] a layer in the subjects' order."""
+    """Subjects that an edit must leave alone, and their keys [n, F] a layer in the subjects' order.
+
+    `around` are keys [m, F] a layer at other tokens of their prompts.
+    """
 
     subjects: tuple[str, ...]
     keys: Mapping[int, Tensor]
+    around: Mapping[int, Tensor] = field(default_factory=dict)
 
     def without(self, subjects: frozenset[str], layer: int) -> Tensor:
         kept = [number for number, subject in enumerate(self.subjects) if subject not in subjects]
@@ -292,7 +296,9 @@ class Plan:
     def _dense(self, relations: Sequence[str], layer: int) -> Tensor:
         known = [self.around.neighbours[name] for name in relations if name in self.around.neighbours]
         others = torch.cat([one.without(self.subjects, layer) for one in known]) if known else None
-        return noise_of(self.around.statistics, layer, self.recipe.pricing, others).dense
+        told = [one.around[layer] for one in known if layer in one.around]
+        prompts = torch.cat(told) if told else None
+        return noise_of(self.around.statistics, layer, self.recipe.pricing, others, prompts).dense
 
     def _beside_kept(self, noise: Noise, layer: int) -> Noise:
         if self.around.kept is None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from knedit.models.prompting import Query
 
 NEIGHBOURS = 256  # known facts of a relation, at most
+AROUND = 12  # of these, whose prompts' other tokens must stay as well
 
 Asked = tuple[str, str, str]  # a text, its subject, and an answer
 
@@ -46,6 +47,7 @@ class JointSolver:
     statistics: FindStatistics
     _keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
     _layers: tuple[int, ...] = ()
+    _around_keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
 
     def __call__(self, model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext) -> SolvedRewrites:
         from knedit.editing.joint import Plan, widened
@@ -55,8 +57,10 @@ class JointSolver:
         recipe = replace(recipe, layers=widened(recipe.layers, model.layout.n_layers, len(rewrites)))
         if context.earlier or recipe.layers != self._layers:
             self._keys.clear()  # the weights moved since, or other layers are asked for
+            self._around_keys.clear()
         self._layers = recipe.layers
-        wishes = [_wish(model, rewrite, context) for rewrite in rewrites]
+        ranked = sorted(rewrites, key=lambda rewrite: rewrite.relation)  # what a relation's facts share is made once
+        wishes = [_wish(model, rewrite, context) for rewrite in ranked]
         plan = Plan(model, self._around(model, rewrites, context, recipe), recipe, wishes)
         failures: dict[str, str] = {}
         ready = time.perf_counter()
@@ -113,7 +117,25 @@ class JointSolver:
         if not known:
             return None
         keys = {layer: torch.stack([self._keys[text][layer] for text, _ in known]) for layer in self._layers}
-        return Neighbours(tuple(subject for _, subject in known), keys)
+        return Neighbours(tuple(subject for _, subject in known), keys, self._others(model, asked, known))
+
+    def _others(
+        self, model: "Model", asked: Sequence[Asked], known: Sequence[tuple[str, str]]
+    ) -> "Mapping[int, Tensor]":
+        """Return the keys at other tokens of the first known prompts; a text is looked at once in a run."""
+        import torch
+
+        from knedit.models.planting import keys_around_sites
+
+        if model.encoder_decoder:
+            return {}
+        first = {text for text, _ in known[:AROUND]}
+        for one in asked:
+            if one[0] in first and one[0] not in self._around_keys:
+                query = _query(model, one)
+                assert query is not None
+                self._around_keys[one[0]] = keys_around_sites(model, [query], self._layers)
+        return {layer: torch.cat([self._around_keys[text][layer] for text in sorted(first)]) for layer in self._layers}
 
 
 def closed_form(model: "Model") -> JointSolver:

@@ -179,6 +179,22 @@ def keys_at_sites(
     return found
 
 
+@torch.no_grad()
+def keys_around_sites(model: Model, queries: Sequence[Query], layers: Sequence[int]) -> Mapping[int, Tensor]:
+    """Return what the layers' down projections take at all other tokens of the queries but the first: [n, F] each.
+
+    An edit of the site's subject should leave these tokens, which many prompts share, as they are.
+    """
+    found: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    whole = [query for query in queries if len(query.tokens) > 2]
+    for query in whole:
+        places = [place for place in range(1, len(query.tokens)) if place != site_of(query)]
+        for layer, keys in _read_up_to(model, [query], layers):
+            found[layer].append(keys[0, places].float().cpu())
+    none = torch.zeros(0, model.layout.ffn_width)
+    return {layer: torch.cat(rows) if rows else none for layer, rows in found.items()}
+
+
 class _EnoughError(Exception):
     """Ends a pass whose higher layers nobody asks for."""
 
