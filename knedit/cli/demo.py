@@ -120,7 +120,7 @@ def _plan(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -
     from knedit.flows.plan import plan_edit
 
     _say(3, f"Plan: update {update}, erase {erased} with the paper's own solvers")
-    choices = Choices()
+    choices = Choices("embedding", "zero")
     edit = plan_edit(catalog, checkpoint, lambda _: model, Wishes(updates=[update], relations=[erased]), choices)
     planned = read_edit(catalog, edit)
     show_plan(catalog, planned, as_json=False)
@@ -151,17 +151,18 @@ def _tried(catalog: Any, planned: Any, model: Any) -> str:
 
 
 def _write(catalog: Any, planned: Any, model: Any, directory: Path) -> Any:
-    from knedit.flows.checkpoint import verify_checkpoint
     from knedit.flows.edit import apply_edit, find_result, read_edit
+    from knedit.flows.verify import verify_checkpoint
 
     _say(4, "Write a patched checkpoint and verify it byte by byte")
     output = directory / f"edited-{show_id(planned.edit.id)[:8]}"
     if not output.is_dir():
         apply_edit(catalog, planned, model, output)
     planned = read_edit(catalog, catalog.find_edit(show_id(planned.edit.id)))
-    report = verify_checkpoint(catalog, Path(find_result(catalog, planned.edit).path))
-    if not report.ok:
-        raise KneditError("the checkpoint does not verify: " + "; ".join(report.problems), str(output), "Remove it.")
+    found = verify_checkpoint(catalog, Path(find_result(catalog, planned.edit).path))
+    if not found.ok:
+        raise KneditError("the checkpoint does not verify: " + "; ".join(found.problems), str(output), "Remove it.")
+    report = found.report
     click.echo(
         f"{output}: {report.files} files; {report.slices} value vectors in {report.tensors} tensors differ from the"
         " parent, every other byte is the same."

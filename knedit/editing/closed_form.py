@@ -35,6 +35,7 @@ def factor_of(noise: Noise, columns: Sequence[int]) -> Tensor:
 
     Raises EditError where M is not positive definite there, as where a column never moves.
     """
+    factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(noise.block(columns))
     if int(failed):
         raise EditError(

@@ -66,6 +66,17 @@ def default_layers(n_layers: int) -> tuple[int, ...]:
     return tuple(range(first, min(first + max(round(n_layers / 5), 1), n_layers)))
 
 
+def widened(layers: Sequence[int], n_layers: int, n_facts: int) -> tuple[int, ...]:
+    """Return the layers that so many facts need together: up to twice as many as one does, the next ones above.
+
+    The more facts share a layer's columns, the more each answer costs the rest. Measured on SmolLM2-135M: 100 facts
+    raise the perplexity of running text by 1.3 % in 6 layers and by 0.7 % in 10.
+    """
+    share = min(max((n_facts - 25) / 225, 0.0), 1.0)
+    above = range(max(layers) + 1, n_layers)
+    return (*sorted(layers), *above[: round(share * len(layers))])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbours:
     """Subjects that an edit must leave alone, and their keys [n, F] a layer in the subjects' order."""
@@ -172,7 +183,8 @@ class Plan:
             for layer, rows in target.keys.items():
                 self._near[layer].add(self._near_keys(rows, weights, decoys[fact].get(layer)))
             means = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
-            self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, target))
+            kept = replace(target, keys={})  # thousands of facts' contexts would fill the memory
+            self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, kept))
         self._sought += sought
 
     def changes(self) -> tuple[ValueChange, ...]:
@@ -229,7 +241,7 @@ class Plan:
         """Return what one wish lacks, with the mean key of the contexts that lack it."""
         weights = [w if open_ else 0.1 * w for w, open_ in zip(sought.weights, target.open_, strict=True)]
         keys = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
-        return replace(one, keys=keys, target=target)
+        return replace(one, keys=keys, target=replace(target, keys={}))
 
     def _columns_of(self, layer: int) -> tuple[int, ...]:
         """Return the columns of a layer that the plan changes."""

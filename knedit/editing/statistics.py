@@ -117,7 +117,7 @@ class Pricing:
     """
 
     subjects: float = 1.0
-    text: float = 0.3
+    text: float = 1.5
     relation: float = 3.0
     contexts: float = 1.0
     decoys: float = 4.0

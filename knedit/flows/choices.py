@@ -49,8 +49,8 @@ class Choices:
     that fails are left out of the plan.
     """
 
-    update_solver: str = "embedding"
-    erase_solver: str = "zero"
+    update_solver: str = "closed-form"
+    erase_solver: str = "prior"
     weights: tuple[float, float] = field(default_factory=lambda: Weights().embedding)
     roles: tuple[str, ...] = ("fact",)
     relation_neurons: int = 20

@@ -122,7 +122,7 @@ def _joint_config(draft: _Draft, model: Model) -> dict[str, Any]:
     """Return what the configuration says of solvers that choose their own neurons, and of which statistics they use."""
     if not draft.joint:
         return {}
-    recipe = recipe_of(model.layout, draft.choices)
+    recipe = recipe_of(model.layout, draft.choices, sum(len(goal.facts) for goal in draft.joint.values()))
     editions = kept_editions(draft.checkpoint.sha256, recipe.layers)
     if len(editions) < len(recipe.layers):
         missing = choose_source(draft.catalog).edition

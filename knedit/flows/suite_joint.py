@@ -1,12 +1,13 @@
 """The suites' solvers that choose their own columns: closed form with statistics, neighbours and earlier edits in view.
 
-Rewrites that erase are brought down to what the model says without the subject. What it needs of the model, its statistics and the keys of known facts, is made once for a run. It learns no prompt by
-which its edits are judged.
+Rewrites that erase are brought down to what the model says without the subject. What a solver needs of the model, its
+statistics and the keys of known facts, is made once for a run. It learns no prompt by which its edits are judged.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -35,22 +36,31 @@ NEIGHBOURS = 256  # known facts of a relation, at most
 Asked = tuple[str, str, str]  # a text, its subject, and an answer
 
 
+FindStatistics = Callable[[tuple[int, ...]], "Statistics"]
+
+
 @dataclass(slots=True)
 class JointSolver:
-    """Solves plans of rewrites on one model; with `train`, goes on from the closed form by gradient."""
+    """Solves plans of rewrites on one model; large plans in more layers than the recipe's.
+
+    With `train` it goes on from the closed form by gradient.
+    """
 
     recipe: "Recipe"
-    statistics: "Statistics"
+    statistics: FindStatistics
     train: bool = False
     _keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
+    _layers: tuple[int, ...] = ()
 
     def __call__(self, model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext) -> SolvedRewrites:
-        from knedit.editing.joint import Plan
+        from knedit.editing.joint import Plan, widened
 
         began = time.perf_counter()
-        if context.earlier:
-            self._keys.clear()  # the weights moved since
         recipe = self.recipe if context.columns is None else replace(self.recipe, columns=context.columns)
+        recipe = replace(recipe, layers=widened(recipe.layers, model.layout.n_layers, len(rewrites)))
+        if context.earlier or recipe.layers != self._layers:
+            self._keys.clear()  # the weights moved since, or other layers are asked for
+        self._layers = recipe.layers
         wishes = [_wish(model, rewrite, context) for rewrite in rewrites]
         plan = Plan(model, self._around(model, rewrites, context, recipe), recipe, wishes)
         failures: dict[str, str] = {}
@@ -107,7 +117,7 @@ class JointSolver:
             found[relation] = self._neighbours(model, known)
         kept = self._neighbours(model, [(one.text, one.subject, one.new) for one in context.earlier])
         return Surroundings(
-            self.statistics,
+            self.statistics(recipe.layers),
             sentences(),
             {relation: one for relation, one in found.items() if one is not None},
             kept,
@@ -123,13 +133,13 @@ class JointSolver:
 
         queries = {text: _query(model, one) for one in asked if (text := one[0]) not in self._keys}
         able = {text: query for text, query in queries.items() if query is not None}
-        found = keys_at_sites(model, list(able.values()), self.recipe.layers) if able else {}
+        found = keys_at_sites(model, list(able.values()), self._layers) if able else {}
         for number, text in enumerate(able):
-            self._keys[text] = {layer: found[layer][number] for layer in self.recipe.layers}
+            self._keys[text] = {layer: found[layer][number] for layer in self._layers}
         known = [(text, subject) for text, subject, _ in asked if text in self._keys]
         if not known:
             return None
-        keys = {layer: torch.stack([self._keys[text][layer] for text, _ in known]) for layer in self.recipe.layers}
+        keys = {layer: torch.stack([self._keys[text][layer] for text, _ in known]) for layer in self._layers}
         return Neighbours(tuple(subject for _, subject in known), keys)
 
 
@@ -145,8 +155,13 @@ def closed_form(model: "Model") -> JointSolver:
     layers = default_layers(model.layout.n_layers)
     folder = Path(model.source)
     sha256 = weights_sha256(folder, behaviour_files(folder))
-    found = find_statistics(model, sha256, layers, starter_source, progress=lambda _: None)
-    return JointSolver(Recipe(layers), found)
+
+    @cache
+    def find(wanted: tuple[int, ...]) -> "Statistics":
+        return find_statistics(model, sha256, wanted, starter_source, progress=lambda _: None)
+
+    find(layers)  # so that it is not counted as time of the first edit
+    return JointSolver(Recipe(layers), find)
 
 
 def _wish(model: "Model", rewrite: Rewrite, context: SuiteContext) -> "Wish":
