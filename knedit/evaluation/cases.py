@@ -72,9 +72,9 @@ Questions = Mapping[str, tuple[Question, ...]]
 def questions(case: Case, *, thorough: bool = False) -> Questions:
     """Return what a model is asked about a case, by group; every answer that counts stands first.
 
-    Of an erasure only the true object is asked for. A thorough look at an update adds each neighbour's prompt behind the
-    edited fact as a sentence (Hoelscher-Obermaier et al., "Detecting Edit Failures in Large Language Models", 2023), and
-    the denied fact.
+    Of an erasure only the true object is asked for. A thorough look at an update adds each neighbour's prompt behind
+    the edited fact as a sentence (Hoelscher-Obermaier et al., "Detecting Edit Failures in Large Language Models",
+    2023), and the denied fact.
     """
     rewrite = case.rewrite
     moved: tuple[str, ...] = (rewrite.new, rewrite.true)

@@ -98,7 +98,17 @@ def test_a_template_without_object(place: Path) -> None:
 
 
 def test_an_answer_of_several_tokens_where_one_is_asked_for(place: Path) -> None:
-    ran = knedit("edit", "plan", "base", "--update", "capital/France=big old city", "--solver", "embedding", "--roles", "fact,relation,generic")
+    ran = knedit(
+        "edit",
+        "plan",
+        "base",
+        "--update",
+        "capital/France=big old city",
+        "--solver",
+        "embedding",
+        "--roles",
+        "fact,relation,generic",
+    )
     assert_refused(ran, "'big old city' is 3 tokens", "capital/France")
 
 
