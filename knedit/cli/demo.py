@@ -137,7 +137,7 @@ def _plan(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -
 
 
 def _plan_anew(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -> Any:
-    """Plan the same wishes by the solvers that are knedit's default; a gate that fails is told, and kept all the same."""
+    """Plan the same wishes by the solvers that are knedit's default; a gate that fails is told, and the plan kept."""
     from knedit.flows.choices import Choices, Gating
     from knedit.flows.edit import read_edit
     from knedit.flows.goals import Wishes

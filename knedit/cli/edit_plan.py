@@ -172,7 +172,8 @@ def _show_outcomes(planned: Any) -> None:
             ["fact", "search steps", "left", "worst context", "columns", "least e", "largest e"],
             rows,
             as_json=False,
-            title=f"Columns chosen by e, how far the fact's key stands out from statistics {editions}",
+            title=f"Columns chosen by e, how far the fact's key stands out from statistics {editions}"
+            + (f"; layers by {joint['layers_from']}" if "layers_from" in joint else ""),
         )
     for target, why in planned.edit.config.get("left_out", {}).items():
         click.echo(f"Left out: {target}: {why}")
