@@ -75,7 +75,8 @@ def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
 
     Raises EditError for layers that the model has not, or has twice.
     """
-    layers = choices.layers or widened(default_layers(layout.n_layers), layout.n_layers, n_facts)
+    usual = choices.swept or default_layers(layout.n_layers)
+    layers = choices.layers or widened(usual, layout.n_layers, n_facts)
     if beyond := [layer for layer in layers if not 0 <= layer < layout.n_layers]:
         what = f"the model has no layer {beyond[0]}"
         raise EditError(what, "--layers", f"Choose among 0 … {layout.n_layers - 1}.")

@@ -1,7 +1,7 @@
-"""The suites' solver that chooses its own columns: closed form with statistics, neighbours and earlier edits in view.
+"""The suites' solvers that choose their own columns: closed form with statistics, neighbours and earlier edits in view.
 
-What it needs of the model, its statistics and the keys of known facts, is made once for a run. It learns no prompt by
-which its edits are judged.
+Rewrites that erase are brought down to what the model says without the subject. What a solver needs of the model, its
+statistics and the keys of known facts, is made once for a run. It learns no prompt by which its edits are judged.
 """
 
 import time
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from knedit.editing.joint import Neighbours, Recipe, Surroundings
+    from knedit.editing.solve import ValueChange
     from knedit.editing.statistics import Statistics
     from knedit.editing.wishes import Wish
     from knedit.models.model import Model
@@ -41,10 +42,14 @@ FindStatistics = Callable[[tuple[int, ...]], "Statistics"]
 
 @dataclass(slots=True)
 class JointSolver:
-    """Solves plans of rewrites on one model; large plans in more layers than the recipe's."""
+    """Solves plans of rewrites on one model; large plans in more layers than the recipe's.
+
+    With `train` it goes on from the closed form by gradient.
+    """
 
     recipe: "Recipe"
     statistics: FindStatistics
+    train: bool = False
     _keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
     _layers: tuple[int, ...] = ()
     _around_keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
@@ -67,9 +72,31 @@ class JointSolver:
         for first in range(0, len(wishes), recipe.together):
             self._search(plan.search, wishes[first : first + recipe.together], failures)
         searched = time.perf_counter()
-        changes = plan.changes() if plan.solved else ()
-        parts = {"choose": ready - began, "target": searched - ready, "solve": time.perf_counter() - searched}
+        changes: Sequence[ValueChange] = plan.changes() if plan.solved else ()
+        solved = time.perf_counter()
+        parts = {"choose": ready - began, "target": searched - ready, "solve": solved - searched}
+        if self.train and changes:
+            changes = self._trained(model, [one.wish for one in plan.solved], changes, context, recipe)
+            parts["train"] = time.perf_counter() - solved
         return SolvedRewrites(changes, failures, parts)
+
+    def _trained(
+        self,
+        model: "Model",
+        wishes: Sequence["Wish"],
+        start: Sequence["ValueChange"],
+        context: SuiteContext,
+        recipe: "Recipe",
+    ) -> "Sequence[ValueChange]":
+        from knedit.editing.optimised import Training, train_values
+        from knedit.flows.training import PROTECTED, sought_of
+
+        known = [fact for name in dict.fromkeys(w.relation for w in wishes) for fact in context.known(name)[:PROTECTED]]
+        asked = [(fact.text, fact.subject, fact.object) for fact in known]
+        asked += [(one.text, one.subject, one.new) for one in context.earlier]
+        kept = [query for query in (_query(model, one) for one in asked) if query is not None]
+        sought = [sought_of(model, wish, recipe) for wish in wishes]
+        return train_values(model, sought, kept, start=start, training=Training()).changes
 
     @staticmethod
     def _search(search: Callable[[Sequence["Wish"]], None], wishes: Sequence["Wish"], failures: dict[str, str]) -> None:
@@ -138,6 +165,11 @@ class JointSolver:
         return {layer: torch.cat([self._around_keys[text][layer] for text in sorted(first)]) for layer in self._layers}
 
 
+def optimised(model: "Model") -> JointSolver:
+    """Return the closed form that is trained on, on the same columns, with other facts' prompts in view."""
+    return replace(closed_form(model), train=True)
+
+
 def closed_form(model: "Model") -> JointSolver:
     """Return the solver with the model's statistics: those that are kept, or counted now over knedit's own text."""
     from knedit.editing.joint import Recipe, default_layers
@@ -159,14 +191,10 @@ def _wish(model: "Model", rewrite: Rewrite, context: SuiteContext) -> "Wish":
     from knedit.models.prompting import usable
 
     told = [(one.text, one.subject) for one in context.known(rewrite.relation)]
-    others = [
-        text
-        for text in reworded(told, rewrite.subject)
-        if usable(model, Prompt.make(0, "attribute", text, rewrite.new))
-    ]
-    return Wish(
-        rewrite.key, rewrite.subject, (rewrite.text,), rewrite.new, rewrite.true, tuple(others), rewrite.relation
-    )
+    said = [(text, Prompt.make(0, "attribute", text, rewrite.answer)) for text in reworded(told, rewrite.subject)]
+    others = tuple(text for text, prompt in said if usable(model, prompt))
+    new = None if rewrite.erase else rewrite.new
+    return Wish(rewrite.key, rewrite.subject, (rewrite.text,), new, rewrite.true, others, rewrite.relation)
 
 
 def _query(model: "Model", one: Asked) -> "Query | None":
