@@ -21,6 +21,7 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
+from knedit.checkpoints.fingerprint import WORKERS
 from knedit.checkpoints.slices import Slices, read_into
 from knedit.checkpoints.writing import PAGE, NewFile
 
@@ -28,7 +29,6 @@ FICLONE = 0x40049409
 BLOCK = 2 << 20  # bytes of a file that are handed on together, whole pages
 BUFFERS = 4
 MARGIN = 8  # bytes read on either side of a block, so that numbers on its edges are whole
-WORKERS = min(4, os.cpu_count() or 1)  # files at a time
 UNSHARED = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOTTY, errno.EINVAL, errno.EACCES)
 
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from knedit.checkpoints.delta import Delta, refuse_not_finite
 from knedit.checkpoints.dtypes import Bits
-from knedit.checkpoints.fingerprint import file_sha256, weights_sha256
-from knedit.checkpoints.folder import reach
+from knedit.checkpoints.fingerprint import files_sha256, weights_sha256
 from knedit.checkpoints.manifest import ChangedTensor, read_manifest
 from knedit.checkpoints.patch import Writing, check_folders, write_slices
 from knedit.checkpoints.planning import SliceWrite, ordered_writes, plan_bits, read_change
@@ -69,7 +68,7 @@ def apply_deltas(
     other weights, and where two disagree.
     """
     check_folders(base, output)
-    hashes = {file: file_sha256(reach(base, file)) for file in weight_files(base)}
+    hashes = files_sha256(base, weight_files(base))
     sha256 = weights_sha256(base, hashes)
     ancestors = _ancestors(deltas, sha256)
     writes = _planned(base, _parts(deltas[0].delta) if len(deltas) == 1 else _merge(deltas, ancestors))
@@ -98,7 +97,7 @@ def revert(folder: Path, output: Path, *, delta: NamedDelta | None = None, paren
     assert (delta is None) != (parent is None)
     check_folders(folder, output)
     own = read_manifest(folder)
-    hashes = {file: file_sha256(reach(folder, file)) for file in weight_files(folder)}
+    hashes = files_sha256(folder, weight_files(folder))
     if delta:
         old, expected = _old_of_delta(folder, delta, weights_sha256(folder, hashes))
     else:

@@ -22,8 +22,9 @@ from knedit.checkpoints.stacking import NamedDelta, apply_deltas
 from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
 from tests.checkpoints.making import entry, header_of, listing, manifest_for, write_sharded, write_single
+from tests.thorough import rounds
 
-ROUNDS = int(os.environ.get("KNEDIT_MUTATIONS", "60"))
+ROUNDS = rounds("KNEDIT_MUTATIONS", 60, 5000)
 INDEX = "model.safetensors.index.json"
 PATCH = TensorPatch("down.1", 1, (2, 5), np.arange(12.0).reshape(2, 6))
 

@@ -30,8 +30,9 @@ from tests.checkpoints.making import (
     write_sharded,
     write_single,
 )
+from tests.thorough import rounds
 
-DISK_POINTS = int(os.environ.get("KNEDIT_DISK_POINTS", "4"))
+DISK_POINTS = rounds("KNEDIT_DISK_POINTS", 4, 10)
 Writer = Callable[..., Path]
 
 

@@ -14,8 +14,9 @@ from knedit.checkpoints.staging import staged
 from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
 from tests.checkpoints.making import listing, manifest_for, sha256, write_single
+from tests.thorough import rounds
 
-KILLS = int(os.environ.get("KNEDIT_KILLS", "12"))
+KILLS = rounds("KNEDIT_KILLS", 12, 100)
 DEBRIS = {".edited.knedit-lock", ".edited.knedit-partial"}
 
 
