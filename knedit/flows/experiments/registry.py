@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from knedit.errors import KneditError
-from knedit.flows.experiments import activations, erase, statistics, suppress_amplify, update, values
+from knedit.flows.experiments import activations, consistency, erase, statistics, suppress_amplify, update, values
 from knedit.flows.experiments.running import Recipe
 
 RECIPES: Mapping[str, Recipe] = {
@@ -15,6 +15,7 @@ RECIPES: Mapping[str, Recipe] = {
         activations.TRIGGERS,
         update.RECIPE,
         erase.RECIPE,
+        consistency.RECIPE,
         values.RECIPE,
     )
 }
