@@ -38,6 +38,11 @@ _ROLES = [role for role in ROLES if role not in ("generate", "neighbour")]
     type=click.Path(path_type=Path, exists=True),
     help="activations, triggers, values: texts in UTF-8, or the paper's distant_P….json; else knedit's own.",
 )
+@click.option(
+    "--synonyms",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="consistency: lines as `football = soccer`; else knedit's own.",
+)
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write CSV, SVG and PNG there.")
 @click.option("--no-figures", is_flag=True, help="Write tables alone.")
 @dtype_option

@@ -1,6 +1,6 @@
 """The layered picture of a graph: nodes on the level of their layer, the answer on top, edges upward.
 
-Edges that push up are blue and whole, those that hold down vermilion and broken; what a check did not bear out is
+Edges that drive are blue and whole, those that hold back vermilion and broken; what a check did not bear out is
 thin and grey. Knows no experiment.
 """
 
@@ -87,5 +87,5 @@ def _explain(figure: Any, title: str) -> None:
         Line2D([], [], color=COLOURS[1], linewidth=2, linestyle=(0, (4, 2))),
         Line2D([], [], color=FAINT, linewidth=0.8),
     ]
-    words = ["pushes up", "holds down", "not borne out when the lower neuron is set to 0"]
+    words = ["drives", "holds back", "not borne out when the lower neuron is set to 0"]
     head(figure, title, lines, words)

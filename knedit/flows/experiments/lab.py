@@ -44,7 +44,8 @@ class Scope:
 
     Nothing named: all refined facts. `limit` takes so many facts with neurons of each relation, None as many as the
     experiment usually takes, 0 all. `wordings` takes at most so many prompts of a fact; `role` is the prompts' role,
-    `roles` those of the neurons. `texts` are files of texts, else knedit's own and the catalog's wordings.
+    `roles` those of the neurons. `texts` are files of texts, else knedit's own and the catalog's wordings;
+    `synonyms` is a list of words that mean the same.
     """
 
     relations: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class Scope:
     refinement: str | None = None
     seed: int = 0
     texts: tuple[Path, ...] = ()
+    synonyms: Path | None = None
 
     @property
     def named(self) -> str:

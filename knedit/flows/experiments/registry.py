@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 
 from knedit.errors import KneditError
-from knedit.flows.experiments import activations, erase, statistics, suppress_amplify, update, values
+from knedit.flows.experiments import (
+    activations,
+    consistency,
+    erase,
+    neuron_map,
+    noise,
+    statistics,
+    suppress_amplify,
+    update,
+    values,
+)
 from knedit.flows.experiments.running import Recipe
 
 RECIPES: Mapping[str, Recipe] = {
@@ -15,6 +25,9 @@ RECIPES: Mapping[str, Recipe] = {
         activations.TRIGGERS,
         update.RECIPE,
         erase.RECIPE,
+        consistency.RECIPE,
+        noise.RECIPE,
+        neuron_map.RECIPE,
         values.RECIPE,
     )
 }
