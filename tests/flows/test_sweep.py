@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,6 @@ from knedit.flows.facts import import_file
 from knedit.flows.goals import Wishes
 from knedit.flows.plan import plan_edit
 from knedit.flows.sweep import NAME, SweepWish, score_of, sweep_layers, swept_layers, usual_windows
-from knedit.flows.tally import Standing
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit
 from tests.cli.running import knedit
@@ -66,7 +66,7 @@ def test_a_sweep_is_stored_goes_on_and_is_what_plans_edit(catalog: Catalog, tmp_
     assert swept_layers(catalog, checkpoint) is None
     assert "layers_from" not in plan(catalog, checkpoint, model).config["joint"]
     weights = {key: tensor.clone() for key, tensor in model.net.state_dict().items()}
-    seen: list[Standing] = []
+    seen: list[Any] = []
     swept, tried = sweep_layers(catalog, checkpoint, lambda _: model, WISH, progress=seen.append)
     assert all(torch.equal(tensor, weights[key]) for key, tensor in model.net.state_dict().items())
     assert [one.layers for one in tried] == [(0,), (0, 1), (1, 2)]
@@ -77,7 +77,7 @@ def test_a_sweep_is_stored_goes_on_and_is_what_plans_edit(catalog: Catalog, tmp_
 
     found = swept_layers(catalog, checkpoint)
     assert found == swept or (found is not None and found.layers == swept.layers)
-    again: list[Standing] = []
+    again: list[Any] = []
     same, judged = sweep_layers(catalog, checkpoint, lambda _: model, WISH, progress=again.append)
     assert (same.layers, judged) == (swept.layers, tried)
     assert [one.facts_done for one in again] == [6]
