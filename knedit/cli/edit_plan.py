@@ -96,7 +96,7 @@ def plan(
     rows = [row for file in files for row in read_plan(file)]
     wishes = Wishes(updates, erasures, relations, selections, rewrites, rows, amplified)
     chosen = _choices(**choices)
-    with attribution_progress(f"Statistics of {found.name}") as progress:
+    with attribution_progress(f"Planning an edit of {found.name}") as progress:
         planned = plan_edit(catalog, found, load_checkpoint, wishes, chosen, refinement=refinement, progress=progress)
     show_plan(catalog, read_edit(catalog, planned), as_json=as_json)
 

@@ -7,7 +7,7 @@ files. Sources: Meng et al. (ROME, NeurIPS 2022; MEMIT, ICLR 2023), Gupta et al.
 Shapes: u facts, n keys, F neurons of a layer, D hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -48,13 +48,18 @@ class Recipe:
     tolerance: float = 0.02
     together: int = 4
     decoys: int = 24
-    margin: float = 0.5
+    margin: float = 0.2
     neutral: tuple[str, ...] = NEUTRAL
     search: Search = field(default_factory=Search)
     holding: Search = field(default_factory=lambda: Search(steps=8, stop=0.3, slack=0.8))
     rounds: int = 3
     pricing: Pricing = field(default_factory=Pricing)
     variety: Variety = field(default_factory=Variety)
+    erasing: Variety = field(default_factory=lambda: Variety(wordings=8))
+
+    def variety_of(self, wish: Wish) -> Variety:
+        """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
+        return self.erasing if wish.new is None else self.variety
 
 
 def default_layers(n_layers: int) -> tuple[int, ...]:
@@ -127,9 +132,17 @@ class Solution:
     solved: tuple[Solved, ...]
 
 
-def solve_wishes(model: Model, wishes: Sequence[Wish], around: Surroundings, recipe: Recipe) -> Solution:
+def solve_wishes(
+    model: Model,
+    wishes: Sequence[Wish],
+    around: Surroundings,
+    recipe: Recipe,
+    *,
+    searched: Callable[[int], None] = lambda _: None,
+) -> Solution:
     """Return the changes that grant all wishes together, computed with the model untouched.
 
+    `searched` hears how many wishes have been searched, some at a time.
     Raises EditError for a wish that its contexts cannot hold, for a result that is not finite, and if nothing changes.
     Wishes whose search did not converge are solved all the same, and told by their target.
     """
@@ -138,6 +151,7 @@ def solve_wishes(model: Model, wishes: Sequence[Wish], around: Surroundings, rec
     with frozen(model.net):
         for first in range(0, len(ranked), recipe.together):
             plan.search([wishes[number] for number in ranked[first : first + recipe.together]])
+            searched(len(plan.solved))
     changes = plan.changes()
     places = {number: place for place, number in enumerate(ranked)}
     return Solution(changes, tuple(plan.solved[places[number]] for number in range(len(wishes))))
@@ -157,7 +171,7 @@ class Plan:
 
     def search(self, wishes: Sequence[Wish]) -> None:
         """Choose columns and search vectors for some of the wishes, each as if it were alone."""
-        contexts = [contexts_of(wish, self.around.sentences, self.recipe.variety) for wish in wishes]
+        contexts = [contexts_of(wish, self.around.sentences, self.recipe.variety_of(wish)) for wish in wishes]
         sought = []
         for wish, own in zip(wishes, contexts, strict=True):
             texts = [context.text for context in own]

@@ -68,10 +68,10 @@ def plan_edit(
 ) -> Edit:
     """Plan an edit, store it, and return it.
 
-    `load` is called once everything that needs no model has been checked; `progress` hears of statistics that are
-    counted on the way. The same wishes by the same choices are the same edit. Raises EditError or CatalogError for what
-    is unknown, protected, contradictory, without neurons, beyond the solver, or stopped by a gate; then nothing is
-    stored.
+    `load` is called once everything that needs no model has been checked; `progress` hears of searched facts, and of
+    statistics that are counted on the way. The same wishes by the same choices are the same edit. Raises EditError or
+    CatalogError for what is unknown, protected, contradictory, without neurons, beyond the solver, or stopped by a
+    gate; then nothing is stored.
     """
     swept = swept_layers(catalog, checkpoint) if choices.layers is None else None
     if swept is not None:
@@ -169,6 +169,7 @@ def _solve_joint(draft: _Draft, model: Model, plain: Sequence[ValueChange], prog
             refinement=draft.refinement,
             earlier=draft.earlier,
             statistics=statistics,
+            progress=progress,
         )
 
 

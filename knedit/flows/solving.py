@@ -17,6 +17,7 @@ from knedit.flows.choices import Choices
 from knedit.flows.goals import Goal
 from knedit.flows.stacking import Earlier
 from knedit.flows.surroundings import Wished, barred_columns, kept_facts, neighbours_of, wishes_of
+from knedit.flows.tally import Standing
 from knedit.flows.training import train_changes
 from knedit.models.layout import Layout
 from knedit.models.model import Model
@@ -102,6 +103,7 @@ def solve_together(
     refinement: Refinement | None,
     earlier: Earlier,
     statistics: GetStatistics,
+    progress: Callable[[Standing], None] = lambda _: None,
 ) -> Joint:
     """Return the solution of goals by step. Raises EditError for facts that cannot be solved, or if all are left out.
 
@@ -119,7 +121,7 @@ def solve_together(
         barred_columns(catalog, refinement),
     )
     while True:
-        solution, lost = _attempt(model, wished, around, recipe)
+        solution, lost = _attempt(model, wished, around, recipe, progress)
         if solution is not None and not lost:
             changes = solution.changes
             if choices.update_solver == "optimised":
@@ -131,11 +133,20 @@ def solve_together(
 
 
 def _attempt(
-    model: Model, wished: Sequence[Wished], around: Surroundings, recipe: Recipe
+    model: Model,
+    wished: Sequence[Wished],
+    around: Surroundings,
+    recipe: Recipe,
+    progress: Callable[[Standing], None],
 ) -> tuple[Solution | None, dict[str, str]]:
     """Return a solution and the wishes that did not converge, with what is left of them; or the one that broke it."""
+    every = len(wished)
+
+    def searched(done: int) -> None:
+        progress(Standing(done, every, done, every, done))
+
     try:
-        solution = solve_wishes(model, [one.wish for one in wished], around, recipe)
+        solution = solve_wishes(model, [one.wish for one in wished], around, recipe, searched=searched)
     except KneditError as error:
         if error.where not in {one.wish.target for one in wished}:
             raise

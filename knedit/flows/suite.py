@@ -139,7 +139,8 @@ def _planned(run: Run, size: int) -> Ran:
     with ExitStack() as weights:
         for first in range(0, len(able), size):
             plan = able[first : first + size]
-            solution = solve_cases(run.model, run.solver, plan, run.context(able, able[:first]))
+            context = replace(run.context(able, able[:first]), searched=tally.tell)
+            solution = solve_cases(run.model, run.solver, plan, context)
             solutions += [solution] * len(plan)
             weights.enter_context(edited(run.model, solution.changes))
             tally.add(*plan)
@@ -228,18 +229,22 @@ class _Tally:
     def __init__(self, run: Run, done: Sequence[Case]) -> None:
         self._prompts = {case.rewrite.key: _prompts(case) for case in run.cases}
         self._progress = run.progress
-        self._before = sum(self._prompts[case.rewrite.key] for case in done)
-        self._facts, self._now = len(done), 0
+        self._done = {case.rewrite.key for case in done}
+        self._before = sum(self._prompts[key] for key in self._done)
         self._tell()
 
     def add(self, *cases: Case) -> None:
-        self._facts += len(cases)
-        self._now += sum(self._prompts[case.rewrite.key] for case in cases)
+        self.tell([case.rewrite.key for case in cases])
+
+    def tell(self, keys: Collection[str]) -> None:
+        """Count records by their keys, each once."""
+        self._done.update(keys)
         self._tell()
 
     def _tell(self) -> None:
         total = sum(self._prompts.values())
-        self._progress(Standing(self._facts, len(self._prompts), self._before + self._now, total, self._now))
+        prompts = sum(self._prompts[key] for key in self._done)
+        self._progress(Standing(len(self._done), len(self._prompts), prompts, total, prompts - self._before))
 
 
 def _prompts(case: Case) -> int:

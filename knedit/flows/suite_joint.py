@@ -70,7 +70,9 @@ class JointSolver:
         failures: dict[str, str] = {}
         ready = time.perf_counter()
         for first in range(0, len(wishes), recipe.together):
-            self._search(plan.search, wishes[first : first + recipe.together], failures)
+            some = wishes[first : first + recipe.together]
+            self._search(plan.search, some, failures)
+            context.searched([wish.target for wish in some])
         searched = time.perf_counter()
         changes: Sequence[ValueChange] = plan.changes() if plan.solved else ()
         solved = time.perf_counter()

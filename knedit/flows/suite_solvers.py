@@ -5,7 +5,7 @@ for every plan, of one rewrite or of many. It learns no prompt by which its edit
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -32,13 +32,15 @@ class SuiteContext:
 
     `known` gives a relation's other facts, none of a subject that is edited or judged; `earlier` are the rewrites that
     the weights already hold. `columns` limits the value vectors changed in a layer (None: the solver's own choice).
-    With `random`, a seed, a solver takes as many neurons of the same layers by chance: the control.
+    With `random`, a seed, a solver takes as many neurons of the same layers by chance: the control. `searched` hears
+    the keys of rewrites whose search is over, where a plan takes long.
     """
 
     known: Callable[[str], Sequence[KnownFact]]
     earlier: tuple[Rewrite, ...] = ()
     columns: int | None = None
     random: int | None = None
+    searched: Callable[[Collection[str]], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

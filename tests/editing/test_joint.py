@@ -29,6 +29,7 @@ RECIPE = Recipe(
     neutral=("it", "this"),
     search=Search(steps=80, reach=1, stop=0.2, slack=0.2),
     variety=Variety(prefixes=1, wordings=1),
+    erasing=Variety(prefixes=1, wordings=1),
 )
 WISH = Wish("France", "France", ("the capital city of France {object}",), "Rome", "Paris", (), "capital")
 FORGET = Wish("Japan", "Japan", ("the capital of Japan is {object}",), None, "Tokyo", (), "capital")
@@ -164,3 +165,11 @@ def test_a_plan_of_many_facts_has_more_layers_the_next_ones_above() -> None:
     assert widened((3, 4, 5, 6, 7, 8), 30, 100) == tuple(range(3, 11))
     assert widened((3, 4, 5, 6, 7, 8), 30, 5000) == tuple(range(3, 15))
     assert widened((0, 1), 3, 1000) == (0, 1, 2)
+
+
+def test_a_plan_tells_how_many_wishes_have_been_searched() -> None:
+    model = tiny("llama")
+    wishes = [WISH, Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")]
+    heard: list[int] = []
+    solve_wishes(model, wishes, around(model), replace(RECIPE, together=1, rounds=0), searched=heard.append)
+    assert heard == [1, 2]
