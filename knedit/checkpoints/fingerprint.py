@@ -10,7 +10,16 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from knedit.checkpoints.folder import OWN_FILES, is_other_weights, list_files, matches, reach, reading
+from knedit.checkpoints.folder import (
+    OWN_FILES,
+    REPRODUCE,
+    REPRODUCE_FILES,
+    is_other_weights,
+    list_files,
+    matches,
+    reach,
+    reading,
+)
 from knedit.checkpoints.shards import INDEX, weight_files, weight_set
 from knedit.errors import CheckpointError
 
@@ -82,7 +91,10 @@ def decides_behaviour(name: str) -> bool:
 
 
 def may_be_written(name: str) -> bool:
-    """Tell whether a text of this name may lie beside the weights of an edited checkpoint in place of its parent's."""
+    """Tell whether a file of this name may lie beside the weights of an edited checkpoint in place of its parent's."""
+    folder, _, own = name.rpartition("/")
+    if folder == REPRODUCE:
+        return own in REPRODUCE_FILES
     plain = name.isprintable() and not set(name) & set("/\\") and not name.startswith(".") and bool(name)
     return plain and not (name in OWN_FILES or is_other_weights(name) or decides_behaviour(name))
 

@@ -17,6 +17,12 @@ SUMS = "SHA256SUMS"
 SIGNATURE = "model.sig"
 OWN_FILES = (MANIFEST, SUMS, SIGNATURE)
 
+REPRODUCE = "reproduce"  # the folder of what is needed to write an edited checkpoint again
+PLAN, VALUES = "plan.json", "values.safetensors"
+ENVIRONMENT, PINS, WISHES, FACTS = "environment.json", "requirements.txt", "wishes.jsonl", "facts.jsonl"
+PARENT_CARD = "parent-card.md"
+REPRODUCE_FILES = (PLAN, VALUES, ENVIRONMENT, PINS, WISHES, FACTS, PARENT_CARD)
+
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 OTHER_WEIGHTS = (
     *("*.safetensors", "*.h5", "*.keras", "*.msgpack", "*.onnx", "*.onnx_data*", "*.gguf", "*.ggml", "*.npz", "*.npy"),
@@ -87,9 +93,15 @@ def is_other_weights(name: str) -> bool:
 def carried_files(folder: Path, weights: Collection[str]) -> list[str]:
     """Return the files that an edited copy takes along: `weights` and what is neither weights nor knedit's own.
 
-    Weights in other files and formats hold what an edit takes out, so they stay behind. Sorted.
+    Weights in other files and formats hold what an edit takes out, so they stay behind, and so does what is needed to
+    write the folder again. Sorted.
     """
-    return [name for name in list_files(folder) if name in weights or not (name in OWN_FILES or is_other_weights(name))]
+    return [name for name in list_files(folder) if name in weights or not (is_own(name) or is_other_weights(name))]
+
+
+def is_own(name: str) -> bool:
+    """Tell whether a file of this name tells of the one folder that it lies in, so that no copy takes it along."""
+    return name in OWN_FILES or name.startswith(f"{REPRODUCE}/")
 
 
 def matches(name: str, patterns: Collection[str]) -> bool:

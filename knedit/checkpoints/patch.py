@@ -23,11 +23,21 @@ from knedit.checkpoints.staging import explained, refuse_existing, staged, write
 from knedit.checkpoints.sums import sums_text
 from knedit.errors import CheckpointError
 
-__all__ = ["TensorPatch", "Writing", "cast", "patched_sha256", "write_patched", "write_slices"]
+__all__ = [
+    "TensorPatch",
+    "UnexpectedWeightsError",
+    "Writing",
+    "cast",
+    "patched_sha256",
+    "write_patched",
+    "write_slices",
+]
 
 MARGIN = 1 << 20  # bytes kept free beside the files: folders, sums and the manifest
 UNKNOWN = "0" * 64
 Judge = Callable[[Path], Mapping[str, Any]]
+Papers = Callable[[Manifest], Mapping[str, str | bytes]]
+Finish = Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +48,9 @@ class Writing:
     plain checkpoint again. `texts` are further files by name, such as README.md, in place of the parent's; `without`
     the parent's that stay behind. With `link` untouched shards become hard links where that is possible. `known` are
     sha256s of the parent's files that were just taken. `expected` is the sha256 that the weights must come out with.
-    `judge` is given the folder once its weights are written, and what it returns becomes the manifest's "evaluation";
-    when it raises, there is no folder.
+    `judge` is given the folder once its weights are written, and what it returns becomes the manifest's "evaluation".
+    `papers` gives further texts and files, once all is known that the manifest tells. `finish` is given the folder when
+    all of it is written and listed; it may add a signature. When one of the three raises, there is no folder.
     """
 
     manifest: Mapping[str, Any] | None
@@ -49,6 +60,12 @@ class Writing:
     known: Mapping[str, str] = field(default_factory=dict)
     expected: str | None = None
     judge: Judge | None = None
+    papers: Papers | None = None
+    finish: Finish | None = None
+
+
+class UnexpectedWeightsError(CheckpointError):
+    """The weights came out with another sha256 than the one expected."""
 
 
 def write_patched(
@@ -57,10 +74,7 @@ def write_patched(
     patches: Sequence[TensorPatch],
     *,
     manifest: Mapping[str, Any],
-    texts: Mapping[str, str] | None = None,
-    link: bool = False,
-    known: Mapping[str, str] | None = None,
-    judge: Judge | None = None,
+    **how: Any,
 ) -> Path:
     """Write `parent` with `patches` as the new folder `output`, with `knedit.json` and `SHA256SUMS`, and return it.
 
@@ -68,8 +82,7 @@ def write_patched(
     stay behind. `output` appears when all of it is on the disk, or not at all. Raises CheckpointError.
     """
     check_folders(parent, output)
-    writing = Writing(manifest=manifest, texts=texts or {}, link=link, known=known or {}, judge=judge)
-    return write_slices(parent, output, fitting_writes(parent, patches), writing)
+    return write_slices(parent, output, fitting_writes(parent, patches), Writing(manifest=manifest, **how))
 
 
 def write_slices(parent: Path, output: Path, writes: Sequence[SliceWrite], writing: Writing) -> Path:
@@ -187,15 +200,21 @@ def _seal(folder: Path, hashes: dict[str, str], writes: Sequence[SliceWrite], wr
     sha256 = weights_sha256(folder, hashes)
     if writing.expected not in (None, sha256):
         what = f"The weights come out with the sha256 {sha256[:12]}…, not {str(writing.expected)[:12]}… as told"
-        raise CheckpointError(what, str(folder), "The files were not made for these weights: fetch those they name.")
-    texts = dict(writing.texts)
+        cure = "The files were not made for these weights: fetch those they name."
+        raise UnexpectedWeightsError(what, str(folder), cure)
+    files: dict[str, str | bytes] = dict(writing.texts)
     evaluation = writing.judge(folder) if writing.judge else None
     if record := _record(writing, writes, sha256, evaluation):
-        texts[MANIFEST] = record.text()
-    for name, text in texts.items():
-        write_file(folder / name, text.encode())
+        files |= writing.papers(record) if writing.papers else {}
+        _check_texts(files)
+        files[MANIFEST] = replace(record, written=tuple(sorted(files))).text()
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_file(folder / name, content.encode() if isinstance(content, str) else content)
         hashes[name] = file_sha256(folder / name)
     write_file(folder / SUMS, sums_text(hashes).encode())
+    if writing.finish:
+        writing.finish(folder)
 
 
 def _record(

@@ -11,7 +11,8 @@ from knedit.checkpoints.stacking import NamedDelta, apply_deltas, revert
 from knedit.checkpoints.staging import refuse_existing
 from knedit.errors import CatalogError, CheckpointError
 from knedit.flows.checkpoint import checked_folder, find_folder, load_checkpoint, parent_folder
-from knedit.flows.edit import edit_manifest, edit_patches, provenance, read_edit
+from knedit.flows.edit import edit_patches, read_edit
+from knedit.flows.edit_manifest import edit_manifest, provenance
 from knedit.records import Edit
 
 

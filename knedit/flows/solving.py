@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from knedit.catalog.store import Catalog
-from knedit.editing.joint import Recipe, Solution, Solved, Surroundings, default_layers, solve_wishes
+from knedit.editing.joint import Recipe, Solution, Solved, Surroundings, default_layers, solve_wishes, widened
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron
@@ -70,9 +70,13 @@ def _outcome(edit_id: int, one: Wished, solved: Solved) -> EditOutcome:
     )
 
 
-def recipe_of(layout: Layout, choices: Choices) -> Recipe:
-    """Return the recipe that choices ask for; raise EditError for layers that the model has not, or has twice."""
-    layers = choices.layers or default_layers(layout.n_layers)
+def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
+    """Return the recipe that choices ask for, for so many facts.
+
+    Raises EditError for layers that the model has not, or has twice.
+    """
+    usual = choices.swept or default_layers(layout.n_layers)
+    layers = choices.layers or widened(usual, layout.n_layers, n_facts)
     if beyond := [layer for layer in layers if not 0 <= layer < layout.n_layers]:
         what = f"the model has no layer {beyond[0]}"
         raise EditError(what, "--layers", f"Choose among 0 … {layout.n_layers - 1}.")
@@ -103,7 +107,7 @@ def solve_together(
 
     With `on_failure` "skip" such facts are left out, told on the log, and the others solved without them.
     """
-    recipe = recipe_of(model.layout, choices)
+    recipe = recipe_of(model.layout, choices, sum(len(goal.facts) for goal in goals.values()))
     wished, broken = wishes_of(catalog, model, goals, earlier, recipe)
     failures = {target: f"{error.what} ({error.where})" for target, error in broken.items()}
     _tell(failures, choices, wished)
