@@ -146,6 +146,12 @@ def test_an_edit_is_shipped_as_a_delta_compared_and_taken_back(place: Path) -> N
         "folder": "older"
     }
     assert {(place / name / "model.safetensors").read_bytes() for name in ("old", "older")} == {weights["base"]}
+    adapter = told("delta", "lora", edit, "--output", "adapter", "--rank", "1", "--base", "someone/base")
+    assert isinstance(adapter, list)
+    assert sum(one["value_vectors"] for one in adapter) == len(planned["neurons"])
+    assert {one["rank"] for one in adapter} == {1}
+    assert all(0 <= one["relative_error"] < 1 for one in adapter)
+    assert "base_model: someone/base" in (place / "adapter" / "README.md").read_text()
     found = told("checkpoint", "diff", "base", "edited")
     assert isinstance(found, dict)
     changed = {(one["layer"], one["index"]) for one in found["neurons"]}
