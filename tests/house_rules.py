@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 # A room, or a module at the top, and its floor; the entry point stands one step above the door that it opens.
 FLOORS = {
     **dict.fromkeys(("records", "errors", "settings", "starter"), 1),
-    **dict.fromkeys(("remarks", "solved"), 1.5),  # records as well, made of the first ones' fingerprints
+    **dict.fromkeys(("remarks", "solved", "experiments"), 1.5),  # records as well, made of the first ones' fingerprints
     "hub": 1.5,  # a gateway that other gateways use
     **dict.fromkeys(("catalog", "models", "checkpoints"), 2),
     **dict.fromkeys(("attribution", "editing", "evaluation", "analysis"), 3),
@@ -24,7 +24,7 @@ FLOORS = {
 GROUND = {room for room, floor in FLOORS.items() if floor == 1}
 ENGINES = {room for room, floor in FLOORS.items() if floor == 3}
 DOORS = {room for room, floor in FLOORS.items() if floor >= 5}
-LIGHT = {*GROUND, "remarks", "solved", "hub", *DOORS, "catalog", "checkpoints", "flows"}
+LIGHT = {*GROUND, "remarks", "solved", "experiments", "hub", *DOORS, "catalog", "checkpoints", "flows"}
 
 OWNERS = {
     **dict.fromkeys(("sqlalchemy", "alembic", "psycopg", "pyarrow"), "knedit.catalog"),

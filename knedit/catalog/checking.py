@@ -21,6 +21,8 @@ from knedit.catalog.schema import (
     edit_neurons,
     edit_values,
     edits,
+    experiment_values,
+    experiments,
     knowledge_neurons,
     metadata,
     neuron_counts,
@@ -138,6 +140,11 @@ def _ranges(connection: Connection) -> Iterator[Finding]:
             for table in (neuron_scores, knowledge_neurons, degenerate_sets)
         ],
         (
+            experiment_values,
+            _keys(experiment_values).where(not_(experiment_values.c.value.between(-LARGEST, LARGEST))),
+            "{count} values of experiments are no numbers",
+        ),
+        (
             neuron_scores,
             _keys(neuron_scores).select_from(above).where(neuron_scores.c.score > peak + ROUNDING * func.abs(peak)),
             "{count} scores are above their prompt's peak",
@@ -243,6 +250,14 @@ def _unfinished(connection: Connection) -> Iterator[Finding]:
         _keys(edits).where(made.result_id.is_(None)),
         "{count} edits have no result",
         "Run: knedit edit apply EDIT",
+    )
+    yield from _found(
+        connection,
+        "unfinished",
+        experiments,
+        _keys(experiments).where(experiments.c.finished_at.is_(None)),
+        "{count} experiments never finished",
+        "Let them go on: knedit experiment NAME CHECKPOINT",
     )
     scored = select(literal(1)).where(
         neuron_scores.c.run_id == prompt_attributions.c.run_id,

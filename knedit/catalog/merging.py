@@ -93,6 +93,8 @@ UNITS = (
         (schema.edit_targets, schema.edit_neurons, schema.edit_values, schema.edit_outcomes, schema.edit_gates),
     ),
     Unit(schema.evaluations),
+    Unit(schema.experiments),
+    Unit(schema.experiment_parts, (schema.experiment_values,)),
     Unit(schema.status_changes),
     Unit(schema.fact_notes),
     Unit(schema.neuron_notes),

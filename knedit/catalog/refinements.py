@@ -3,7 +3,7 @@
 Knows nothing of how neurons are chosen.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from sqlalchemy import delete, select
 
@@ -78,6 +78,14 @@ class RefinementVerbs(StagingTransactions):
         )
         with self._reading() as connection:
             return [KnowledgeNeuron(*row) for row in connection.execute(wanted)]
+
+    def refined_neurons(self, refinement_id: int) -> Iterator[KnowledgeNeuron]:
+        """Yield all neurons of a refinement, by fact id, layer and index; one statement, read as it is consumed."""
+        table = schema.knowledge_neurons
+        wanted = select(table).where(table.c.refinement_id == refinement_id).order_by(*table.primary_key)
+        with self._reading() as connection:
+            for row in connection.execution_options(yield_per=10_000).execute(wanted):
+                yield KnowledgeNeuron(*row)
 
     def sharing(self, refinement_id: int, neurons: Collection[tuple[int, int]]) -> list[NeuronUse]:
         """Return the facts that hold any of the (layer, index) pairs: by layer and index, then as `users_of`."""

@@ -43,6 +43,7 @@ from knedit.catalog.edit_tables import (
     edits,
     evaluations,
 )
+from knedit.catalog.experiment_tables import experiment_parts, experiment_values, experiments
 from knedit.records import NEURON_ROLES, ROLES, STATUSES
 
 __all__ = [
@@ -53,6 +54,9 @@ __all__ = [
     "edit_values",
     "edits",
     "evaluations",
+    "experiment_parts",
+    "experiment_values",
+    "experiments",
     "metadata",
 ]
 

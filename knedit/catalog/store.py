@@ -13,6 +13,7 @@ from knedit.catalog.comparing import ComparingVerbs
 from knedit.catalog.connecting import explained, open_engine, read_address, show_address
 from knedit.catalog.descriptions import DescriptionVerbs
 from knedit.catalog.edits import EditVerbs
+from knedit.catalog.experiments import ExperimentVerbs
 from knedit.catalog.exports import ExportVerbs
 from knedit.catalog.facts import FactVerbs
 from knedit.catalog.merging import MergeVerbs
@@ -33,6 +34,7 @@ class Catalog(
     RefinementVerbs,
     PublishedVerbs,
     EditVerbs,
+    ExperimentVerbs,
     ExportVerbs,
     StatusVerbs,
     RemarkVerbs,

@@ -25,10 +25,14 @@ REPRODUCE_FILES = (PLAN, VALUES, ENVIRONMENT, PINS, WISHES, FACTS, PARENT_CARD)
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 OTHER_WEIGHTS = (
-    *("*.safetensors", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.gguf", "*.ggml", "*.npz", "*.tflite"),
-    *("*.distcp", "*.nemo", "*.index.json", "*.index.*.json"),
+    *("*.safetensors", "*.h5", "*.keras", "*.msgpack", "*.onnx", "*.onnx_data*", "*.gguf", "*.ggml", "*.npz", "*.npy"),
+    *("*.bin.*", "*.bin_*", "*.ckpt.*", "*.ckpt-*", "*.pt2", "*.ptl", "*.pte", "*.ot", "*.pdparams", "*.pb", "*.mar"),
+    *("*.tflite", "*.litertlm", "*.task", "*.mlmodel", "*.engine", "*.plan", "*.trt", "*.llamafile", "*.rten"),
+    *("*.distcp", "*.nemo", "*.index.json", "*.index.*.json", "*.dduf"),
+    *("*.zip", "*.tar", "*.tar.*", "*.tgz", "*.7z"),  # whatever is packed in them is not looked at
 )
-OTHER_FOLDERS = ("original", "onnx", "openvino", "coreml", "__pycache__")
+OTHER_FOLDERS = ("original", "onnx", "openvino", "coreml", "mlx", "variables", "__pycache__")
+PACKAGES = ("*.mlpackage", "*.mlmodelc", "*.zarr")  # folders
 
 
 @contextmanager
@@ -82,7 +86,8 @@ def list_files(folder: Path) -> list[str]:
 def is_other_weights(name: str) -> bool:
     """Tell whether the file `name` looks like weights in whatever format, or is one of their indexes."""
     *folders, file = name.lower().split("/")
-    return not set(folders).isdisjoint(OTHER_FOLDERS) or matches(file, PICKLES + OTHER_WEIGHTS)
+    other = any(name in OTHER_FOLDERS or matches(name, PACKAGES) for name in folders)
+    return other or matches(file, PICKLES + OTHER_WEIGHTS)
 
 
 def carried_files(folder: Path, weights: Collection[str]) -> list[str]:

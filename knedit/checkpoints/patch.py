@@ -7,22 +7,19 @@ copied with the slices laid over them rather than saved anew, so the header, the
 import errno
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from knedit.checkpoints.copying import Copied, Copy, can_clone, can_link, copy_files
 from knedit.checkpoints.dtypes import cast
 from knedit.checkpoints.fingerprint import file_sha256, may_be_written, weights_sha256
 from knedit.checkpoints.folder import MANIFEST, SUMS, carried_files, reach, reading
 from knedit.checkpoints.manifest import FORMAT, Manifest, parse_manifest
-from knedit.checkpoints.planning import SliceWrite, TensorPatch, plan_patches, stored_bits
+from knedit.checkpoints.planning import SliceWrite, TensorPatch, fitting_writes, kept_slices, refuse_unchanged
 from knedit.checkpoints.shards import weight_files, weight_set
-from knedit.checkpoints.staging import refuse_existing, staged
+from knedit.checkpoints.staging import explained, refuse_existing, staged, write_file
 from knedit.checkpoints.sums import sums_text
 from knedit.errors import CheckpointError
 
@@ -85,26 +82,30 @@ def write_patched(
     stay behind. `output` appears when all of it is on the disk, or not at all. Raises CheckpointError.
     """
     check_folders(parent, output)
-    return write_slices(parent, output, plan_patches(parent, patches), Writing(manifest=manifest, **how))
+    return write_slices(parent, output, fitting_writes(parent, patches), Writing(manifest=manifest, **how))
 
 
 def write_slices(parent: Path, output: Path, writes: Sequence[SliceWrite], writing: Writing) -> Path:
-    """Write `parent` with the planned `writes` as the new folder `output`, and return it. As `write_patched`."""
+    """Write `parent` with the planned `writes` as the new folder `output`, and return it. As `write_patched`.
+
+    The writes are in the order of files and bytes; slices that the parent has already are not told in the manifest.
+    """
     check_folders(parent, output)
     _check_texts(writing.texts)
+    refuse_unchanged(parent, writes)
     record = _record(writing, writes, UNKNOWN)
     copies = _copies(parent, writes, writing)
     needed = sum(len(text.encode()) for text in (record.text() if record else "", *writing.texts.values())) + MARGIN
     needed += sum(copy.source.stat().st_size for copy in copies.values())
-    with _explained(output, needed):
+    with explained(output, needed):
         output.parent.mkdir(parents=True, exist_ok=True)
         _check_space(output.parent, needed, copies)
         with staged(output) as folder:
-            copied = _carry_out(folder, copies)
+            copied = _carry_out(folder, copies, weight_files(parent))
             _check_parent(parent, record, {name: one.source for name, one in copied.items()})
-            _check_written(folder, writes)
+            changing = [kept for name, one in copied.items() for kept in _changing(writes, name, one)]
             hashes = {name: one.target for name, one in copied.items()}
-            _seal(folder, hashes, writes, writing)
+            _seal(folder, hashes, changing, writing)
     return output
 
 
@@ -160,13 +161,15 @@ def _slices_of(writes: Sequence[SliceWrite], file: str) -> tuple[Any, ...]:
     return tuple(write.slices for write in writes if write.change.file == file)
 
 
-def _carry_out(folder: Path, copies: Mapping[str, Copy]) -> dict[str, Copied]:
-    planned = []
-    for name, copy in copies.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        planned.append(Copy(copy.source, target, copy.slices, link=copy.link, known=copy.known))
-    return dict(zip(copies, copy_files(planned), strict=True))
+def _carry_out(folder: Path, copies: Mapping[str, Copy], first: Collection[str]) -> dict[str, Copied]:
+    """Copy the files named in `first`, the weights, and then the others: until all weights are there, nothing loads."""
+    copied: dict[str, Copied] = {}
+    for names in ([name for name in copies if name in first], [name for name in copies if name not in first]):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        planned = [replace(copies[name], target=folder / name) for name in names]
+        copied |= zip(names, copy_files(planned), strict=True)
+    return {name: copied[name] for name in copies}
 
 
 def _check_space(folder: Path, needed: int, copies: Mapping[str, Copy]) -> None:
@@ -185,10 +188,11 @@ def _check_parent(parent: Path, record: Manifest | None, hashes: Mapping[str, st
         raise CheckpointError("The parent's weights are not those of the edit", str(parent), cure)
 
 
-def _check_written(folder: Path, writes: Sequence[SliceWrite]) -> None:
-    for write in writes:
-        if not np.array_equal(stored_bits(folder, write), write.slices.bits):
-            raise OSError(errno.EIO, "what was written does not read back", write.change.file)
+def _changing(writes: Sequence[SliceWrite], file: str, copied: Copied) -> list[SliceWrite]:
+    """Return the writes of one file, less the slices that were found in it already."""
+    own = [write for write in writes if write.change.file == file]
+    pairs = zip(own, copied.differing, strict=True)
+    return [kept for write, differing in pairs if (kept := kept_slices(write, differing))]
 
 
 def _seal(folder: Path, hashes: dict[str, str], writes: Sequence[SliceWrite], writing: Writing) -> None:
@@ -205,9 +209,10 @@ def _seal(folder: Path, hashes: dict[str, str], writes: Sequence[SliceWrite], wr
         _check_texts(files)
         files[MANIFEST] = replace(record, written=tuple(sorted(files))).text()
     for name, content in files.items():
-        _write_file(folder / name, content)
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_file(folder / name, content.encode() if isinstance(content, str) else content)
         hashes[name] = file_sha256(folder / name)
-    _write_file(folder / SUMS, sums_text(hashes))
+    write_file(folder / SUMS, sums_text(hashes).encode())
     if writing.finish:
         writing.finish(folder)
 
@@ -221,25 +226,3 @@ def _record(
     own = {"format": FORMAT, "sha256": sha256, "changed": changed, "written": sorted(writing.texts)}
     judged = {} if evaluation is None else {"evaluation": evaluation}
     return parse_manifest({**writing.manifest, **own, **judged}, "the manifest to be written")
-
-
-def _write_file(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with path.open("wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-@contextmanager
-def _explained(output: Path, needed: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = str(error.filename or output)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(next(path for path in output.absolute().parents if path.exists())).free
-            what = f"The disk is full: {output.parent} needs {needed:,} bytes, {free:,} free"
-            raise CheckpointError(what, where, "Free some space, or choose a folder on another disk.") from error
-        what = f"The checkpoint cannot be written: {error.strerror or error}"
-        raise CheckpointError(what, where, "Nothing was left behind; choose another folder if need be.") from error

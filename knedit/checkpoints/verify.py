@@ -13,7 +13,7 @@ import numpy as np
 
 from knedit.checkpoints.compare import Found, compare_files, compare_weights
 from knedit.checkpoints.dtypes import PLAIN_FLOATS, bits_type, widen
-from knedit.checkpoints.fingerprint import file_sha256, weights_sha256
+from knedit.checkpoints.fingerprint import files_sha256, weights_sha256
 from knedit.checkpoints.folder import MANIFEST, SIGNATURE, SUMS, list_files, reach, reading
 from knedit.checkpoints.header import TensorPlace
 from knedit.checkpoints.manifest import Manifest, read_manifest
@@ -64,7 +64,7 @@ def verify_folder(
         check_public_key(public_key)
     problems: list[str] = []
     manifest = _attempt(problems, lambda: read_manifest(folder))
-    hashes = _attempt(problems, lambda: {name: file_sha256(reach(folder, name)) for name in list_files(folder)}) or {}
+    hashes = _attempt(problems, lambda: files_sha256(folder, list_files(folder))) or {}
     _note(problems, _check_sums(folder, hashes, required=manifest is not None))
     _note(problems, _check_weights(folder, hashes, manifest, finite=finite))
     found: Found = {}

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from knedit.cli.edit_plan import plan, show_plan
+from knedit.cli.edit_sweep import sweep
 from knedit.cli.judged import show_judged
 from knedit.cli.options import dtype_option, json_option, limit_option, with_catalog
 from knedit.cli.show import show_impact, show_json, show_rows
@@ -18,6 +19,7 @@ def edit() -> None:
 
 
 edit.add_command(plan)
+edit.add_command(sweep)
 
 
 @edit.command("list")

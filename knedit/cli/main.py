@@ -18,6 +18,7 @@ from knedit.cli.delta import delta
 from knedit.cli.demo import demo
 from knedit.cli.edit import edit
 from knedit.cli.evaluate import evaluate
+from knedit.cli.experiment import experiment, report
 from knedit.cli.export import export
 from knedit.cli.facts import facts
 from knedit.cli.neurons import neurons
@@ -49,7 +50,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
 
 for command in (
     *(db, catalog, checkpoint, facts, prompts, selections, search, attribute, runs, refine, neurons),
-    *(statistics, edit, evaluate, export, delta, ship, demo),
+    *(statistics, edit, evaluate, experiment, report, export, delta, ship, demo),
 ):
     cli.add_command(command)
 

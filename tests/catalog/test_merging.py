@@ -39,7 +39,7 @@ from tests.catalog.making import (
     score,
 )
 
-ASSET = Path(__file__).parent / "assets" / "0005.sql"
+ASSET = Path(__file__).parent / "assets" / "0006.sql"
 
 
 @pytest.fixture

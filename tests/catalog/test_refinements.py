@@ -36,6 +36,8 @@ def test_a_refinement_comes_back_whole(catalog: Catalog) -> None:
     assert catalog.refined_facts(REFINEMENT.id) == sorted(facts, key=lambda one: one.fact_id)
     assert catalog.neurons_of(REFINEMENT.id, PARIS.id) == [NEURONS[1], NEURONS[2], NEURONS[0]]
     assert catalog.neurons_of(REFINEMENT.id, 99) == []
+    by_key = sorted(NEURONS, key=lambda one: (one.fact_id, one.layer, one.index))
+    assert list(catalog.refined_neurons(REFINEMENT.id)) == by_key
 
 
 def test_the_same_refinement_again_replaces_all_of_the_earlier_result(catalog: Catalog) -> None:

@@ -36,14 +36,15 @@ from tests.catalog.making import (
     fill_run,
     score,
 )
+from tests.catalog.test_experiments import everything, fill_experiment
 
 ASSETS = Path(__file__).parent / "assets"
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
@@ -56,7 +57,7 @@ def newer(tmp_path: Path) -> Path:
     """Return a folder of migrations that goes one revision further than this knedit."""
     folder = tmp_path / "newer % migrations"
     shutil.copytree(revisions.migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0006_a_note.py").write_text(NEXT)
+    (folder / "versions" / "0007_a_note.py").write_text(NEXT)
     return folder
 
 
@@ -83,7 +84,7 @@ def test_an_empty_database_becomes_a_catalog_on_first_use(database: str) -> None
     with Catalog(database) as catalog:
         assert catalog.relations() == []
     shown = show_address(read_address(database))
-    assert revisions.standing(database) == revisions.Standing(shown, "current", "0005", "0005")
+    assert revisions.standing(database) == revisions.Standing(shown, "current", "0006", "0006")
 
 
 def test_a_stale_catalog_is_refused_with_the_command_that_upgrades_it(database: str, newer: Path) -> None:
@@ -94,7 +95,7 @@ def test_a_stale_catalog_is_refused_with_the_command_that_upgrades_it(database: 
         revisions.prepare(engine, address, folder=newer)
     engine.dispose()
     assert str(caught.value) == (
-        f"Catalog at {show_address(address)} is at revision 0005, this knedit needs 0006. Run: knedit db upgrade"
+        f"Catalog at {show_address(address)} is at revision 0006, this knedit needs 0007. Run: knedit db upgrade"
     )
     assert revisions.standing(database, folder=newer).state == "stale"
 
@@ -104,10 +105,10 @@ def test_an_upgrade_keeps_what_is_there(database: str, newer: Path) -> None:
         fill_facts(catalog)
         kept = (catalog.facts(), catalog.prompts([PARIS.id, TOKYO.id, YEN.id]))
     before, after = revisions.upgrade(database, folder=newer)
-    assert (before.state, before.revision, after.state, after.revision) == ("stale", "0005", "current", "0006")
+    assert (before.state, before.revision, after.state, after.revision) == ("stale", "0006", "current", "0007")
     assert revisions.upgrade(database, folder=newer) == (after, after)
     execute(database, "UPDATE relations SET note = 'new'", "DELETE FROM alembic_version")
-    execute(database, "ALTER TABLE relations DROP COLUMN note", "INSERT INTO alembic_version VALUES ('0005')")
+    execute(database, "ALTER TABLE relations DROP COLUMN note", "INSERT INTO alembic_version VALUES ('0006')")
     with Catalog(database) as catalog:
         assert (catalog.facts(), catalog.prompts([PARIS.id, TOKYO.id, YEN.id])) == kept
 
@@ -119,7 +120,7 @@ def test_an_upgrade_of_an_empty_database_makes_a_catalog(database: str) -> None:
 
 
 def test_an_upgrade_that_fails_changes_nothing(database: str, newer: Path) -> None:
-    (newer / "versions" / "0006_a_note.py").write_text(NEXT + '    op.execute("SELECT * FROM nowhere")\n')
+    (newer / "versions" / "0007_a_note.py").write_text(NEXT + '    op.execute("SELECT * FROM nowhere")\n')
     Catalog(database).close()
     with pytest.raises(CatalogError, match="nowhere"):
         revisions.upgrade(database, folder=newer)
@@ -134,10 +135,10 @@ def test_a_catalog_of_a_newer_knedit_is_refused(database: str, newer: Path) -> N
         Catalog(database)
     shown = show_address(read_address(database))
     assert str(caught.value) == (
-        f"Catalog at {shown} is at revision 0006, this knedit knows none after 0005. "
+        f"Catalog at {shown} is at revision 0007, this knedit knows none after 0006. "
         "Upgrade knedit: pip install --upgrade knedit"
     )
-    with pytest.raises(CatalogError, match="at revision 0006"):
+    with pytest.raises(CatalogError, match="at revision 0007"):
         revisions.upgrade(database)
 
 
@@ -260,6 +261,20 @@ def test_a_catalog_goes_down_from_solved_edits_unless_it_holds_one(database: str
         migrate(database, "0004")
     with Catalog(database) as catalog:
         assert {one.id for one in catalog.edits()} == {EDIT.id, 5}
+
+
+def test_a_catalog_goes_down_from_experiments_unless_it_holds_one(database: str) -> None:
+    Catalog(database).close()
+    migrate(database, "0005")
+    migrate(database, "head")
+    with Catalog(database) as catalog:
+        fill_experiment(catalog)
+        before = everything(catalog)
+    told = "1 rows of experiments, 1 rows of experiment parts, 3 rows of experiment values"
+    with pytest.raises(RuntimeError, match=f"Revision 0005 has no place for {told}"):
+        migrate(database, "0005")
+    with Catalog(database) as catalog:
+        assert everything(catalog) == before
 
 
 def test_threads_may_open_a_new_catalog_at_once(sqlite_url: str) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import Text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
-from knedit import records, remarks, solved
+from knedit import experiments, records, remarks, solved
 from knedit.catalog import schema
 from knedit.catalog.connecting import open_engine, read_address
 from knedit.catalog.store import Catalog
@@ -29,6 +29,9 @@ NOUNS = {
     "edit_outcomes": solved.EditOutcome,
     "edit_gates": solved.EditGate,
     "evaluations": records.Evaluation,
+    "experiments": experiments.Experiment,
+    "experiment_parts": experiments.ExperimentPart,
+    "experiment_values": experiments.ExperimentValue,
     "fact_sources": records.FactSource,
     "requested_rewrites": records.RequestedRewrite,
     "neuron_counts": records.NeuronCount,
@@ -84,6 +87,9 @@ QUESTIONS = {
     "counts by neuron": 'SELECT * FROM neuron_counts WHERE refinement_id = 1 AND layer = 2 AND "index" = 3',
     "history by fact": "SELECT * FROM status_changes WHERE fact_id = 1",
     "facts by label": "SELECT * FROM fact_labels WHERE label = 'doubtful'",
+    "experiments by checkpoint": "SELECT * FROM experiments WHERE checkpoint_id = 1 AND name = 'map'",
+    "parts by fact": "SELECT * FROM experiment_parts WHERE fact_id = 1",
+    "values by experiment": "SELECT * FROM experiment_values WHERE experiment_id = 1",
     "evaluations by edit": "SELECT * FROM evaluations WHERE edit_id = 1",
 }
 

@@ -1,5 +1,4 @@
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -22,8 +21,9 @@ from tests.checkpoints.making import (
     write_sharded,
     write_single,
 )
+from tests.thorough import rounds
 
-FLIPS = int(os.environ.get("KNEDIT_FLIPS", "50"))
+FLIPS = rounds("KNEDIT_FLIPS", 50, 1000)
 SHARD = "model-00002-of-00002.safetensors"
 
 

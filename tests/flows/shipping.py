@@ -22,7 +22,7 @@ from tests.flows.making import attributed, save_model, write_facts
 OPEN = {"growth": 1e3, "perplexity": 1e6, "protected": 0.0, "success": 0.0}
 MIT = CardWishes(licence="mit", languages=("en",), base_model="tests/base")
 SHIPPING = Shipping(thresholds=OPEN, card=MIT)
-CHOICES = Choices(roles=("fact", "relation", "generic"), relation_neurons=3)
+CHOICES = Choices("embedding", "zero", roles=("fact", "relation", "generic"), relation_neurons=3)
 HIDDEN = {
     "relation": "hidden-relation",
     "label": "hidden label",

@@ -24,7 +24,7 @@ from knedit.records import show_id
 from tests.flows.making import attributed, open_catalog, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-CHOICES = Choices(roles=("fact", "relation", "generic"), relation_neurons=5)
+CHOICES = Choices("embedding", "zero", roles=("fact", "relation", "generic"), relation_neurons=5)
 
 
 @pytest.fixture

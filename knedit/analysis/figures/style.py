@@ -1,0 +1,108 @@
+"""One style for all pictures: legible in print, in grey and to the colour-blind, without ornament.
+
+Colours are those of Okabe and Ito ("Color Universal Design", 2008), told apart by marker and hatching too. matplotlib
+is fetched when a picture is drawn, and not before.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from knedit.errors import KneditError
+
+WIDTH = 7.2  # inches
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HATCHES = ("", "//", "..", "xx", "--", "++", "oo")
+_LETTERS = 96  # of a line that says what colours mean
+INK, FAINT = "#222222", "#BBBBBB"
+
+_SETTINGS: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.axisbelow": True,
+    "hatch.linewidth": 0.5,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "svg.fonttype": "path",
+    "legend.frameon": False,
+    "text.parse_math": False,  # a token may hold a dollar sign
+}
+
+
+@contextmanager
+def styled(name: str) -> Iterator[None]:
+    """Run the body in the style; `name` decides the ids in an SVG, so that the same picture is the same bytes.
+
+    Raises KneditError where the plotting library is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise KneditError(
+            "figures need the package matplotlib, which is not installed",
+            name,
+            'Run: pip install "knedit[figures]", or leave figures out with --no-figures.',
+        )
+    import matplotlib as mpl
+
+    settings: Any = {**_SETTINGS, "svg.hashsalt": name}
+    with mpl.rc_context(settings):
+        yield
+
+
+def head(figure: Any, title: str, handles: Sequence[Any] = (), labels: Sequence[str] = ()) -> None:
+    """Write the title above a picture, and below it what colours mean, in one line or in two, if there are several."""
+    bold = {"size": 10, "weight": "bold"}
+    if len(labels) < 2:
+        figure.suptitle(title, x=0.01, ha="left", fontproperties=bold)
+        return
+    wide = sum(len(label) + 8 for label in labels) > _LETTERS
+    legend = figure.legend(
+        handles, labels, loc="outside upper left", ncols=2 if wide else len(labels), columnspacing=1.4,
+        handletextpad=0.5, borderaxespad=0.2, borderpad=0.2, alignment="left", title=title, title_fontproperties=bold,
+    )  # fmt: skip
+    legend.get_title().set_color(INK)
+
+
+def colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
+
+
+def marker(number: int) -> str:
+    return MARKERS[number % len(MARKERS)]
+
+
+def hatch(number: int) -> str:
+    return HATCHES[number % len(HATCHES)]
+
+
+def told(value: float, *, percent: bool) -> str:
+    """Return a value as a picture's label says it."""
+    if percent:
+        value *= 100
+        word = f"{value:.0f} %" if abs(value) >= 10 or abs(value) < 0.05 else f"{value:.1f} %"
+        word = word.replace("-0 %", "0 %")
+    else:
+        word = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return word.replace("-", "−")
+
+
+def format_axis(axis: Any, *, percent: bool) -> None:
+    """Let an axis tell its numbers as `told` does."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, percent=percent)))
+
+
+def _tick(value: float, *, percent: bool) -> str:
+    word = f"{100 * value:.4g} %" if percent else f"{value:,.6g}"
+    return word.replace("-", "−")
