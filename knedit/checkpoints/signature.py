@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from knedit.checkpoints.folder import SIGNATURE, reach
@@ -71,6 +72,26 @@ def check_key(key: Path, password: AskPassword) -> AskPassword:
 
     _signer(key, remember)
     return remember
+
+
+def is_signed_by(folder: Path, key: Path, password: AskPassword) -> bool:
+    """Tell whether the folder's signature holds and was made by this private key. Raises CheckpointError."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    _signer(key, password)
+    content = key.read_bytes()
+    try:
+        private = load_pem_private_key(content, None)
+    except TypeError:
+        private = load_pem_private_key(content, (password() or "").encode())
+    half = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    with NamedTemporaryFile(suffix=".pub") as public:
+        Path(public.name).write_bytes(half)
+        try:
+            check_signature(folder, Path(public.name))
+        except CheckpointError:
+            return False
+    return True
 
 
 def check_public_key(public_key: Path) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from knedit.catalog.store import Catalog
+from knedit.checkpoints.folder import reach
 from knedit.checkpoints.manifest import Manifest, read_manifest
 from knedit.checkpoints.patch import TensorPatch, check_folders
-from knedit.checkpoints.signature import AskPassword, check_key, no_password, read_signature, sign_folder
+from knedit.checkpoints.signature import AskPassword, check_key, is_signed_by, no_password, read_signature, sign_folder
 from knedit.checkpoints.verify import verify_folder
 from knedit.evaluation.report import Judged
 from knedit.flows.card import model_card
@@ -72,15 +73,14 @@ def ship_edit(catalog: Catalog, planned: Planned, load: Load, output: Path, ship
     for target in planned.targets:
         check_editable(planned.facts[target.fact_id], f"edit {show_id(planned.edit.id)}")
     parent = checked_folder(planned.checkpoint)
-    if finished := _finished(catalog, planned, output, shipping):
-        return finished
-    check_folders(parent, output)
-    facts = gather_card_facts(parent, shipping.card)
+    thresholds = _thresholds(planned, shipping)
+    papers = _Papers(catalog, planned, _facts(parent, planned, shipping), name, shipping)
     password = check_key(shipping.key, shipping.password) if shipping.key else shipping.password
-    _tell_erased(planned, shipping)
+    if _is_finished(papers, output, thresholds, password):
+        return _taken_in(papers, output)
+    check_folders(parent, output)
     model = load(planned.checkpoint)
     scores = WrittenScores(catalog, planned, model, shipping.private)
-    papers = _Papers(catalog, planned, facts, name, shipping)
 
     def sign(folder: Path) -> None:
         if shipping.key:
@@ -96,7 +96,7 @@ def ship_edit(catalog: Catalog, planned: Planned, load: Load, output: Path, ship
         force=shipping.force,
         release=Release(
             looks=[scores],
-            thresholds=_thresholds(planned, shipping),
+            thresholds=thresholds,
             private=shipping.private,
             papers=papers,
             finish=sign,
@@ -106,20 +106,21 @@ def ship_edit(catalog: Catalog, planned: Planned, load: Load, output: Path, ship
     return Shipped(child, scores.judged, _gates(output), shipping.key is not None)
 
 
-def _thresholds(planned: Planned, shipping: Shipping) -> dict[str, float]:
-    """Return the thresholds of all gates: a user's own, else the plan's, else the usual ones."""
-    usual = Gating().of(joint=True)
-    own = {name: value for name, value in planned.edit.config.get("gates", {}).items() if name in usual}
-    return {**usual, **own, **Gating(shipping.thresholds).thresholds}
-
-
-def _tell_erased(planned: Planned, shipping: Shipping) -> None:
-    erased = erased_facts(planned)
+def _facts(parent: Path, planned: Planned, shipping: Shipping) -> CardFacts:
+    facts, erased = gather_card_facts(parent, shipping.card), erased_facts(planned)
     if erased and not shipping.private:
         logger.warning(
             "Card, knedit.json and reproduce/ tell which facts were erased (%d): --private tells their number alone",
             erased,
         )
+    return facts.tagged(UNLEARNING) if erased else facts
+
+
+def _thresholds(planned: Planned, shipping: Shipping) -> dict[str, float]:
+    """Return the thresholds of all gates: a user's own, else the plan's, else the usual ones."""
+    usual = Gating().of(joint=True)
+    own = {name: value for name, value in planned.edit.config.get("gates", {}).items() if name in usual}
+    return {**usual, **own, **Gating(shipping.thresholds).thresholds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +136,6 @@ class _Papers:
     def __call__(
         self, manifest: Mapping[str, Any], record: Manifest, patches: Sequence[TensorPatch]
     ) -> dict[str, str | bytes]:
-        erased = erased_facts(self.planned) > 0
-        facts = self.facts.tagged(UNLEARNING) if erased else self.facts
-        card = model_card(record, facts, name=self.name, signed=self.shipping.key is not None)
         recipe = reproduce_files(
             self.planned,
             manifest,
@@ -145,27 +143,39 @@ class _Papers:
             patches,
             catalog=self.catalog,
             private=self.shipping.private,
-            parent_card=facts.parent_card,
+            parent_card=self.facts.parent_card,
         )
-        return {CARD: card, **recipe}
+        return {CARD: self.card(record), **recipe}
+
+    def card(self, record: Manifest) -> str:
+        return model_card(record, self.facts, name=self.name, signed=self.shipping.key is not None)
 
 
-def _finished(catalog: Catalog, planned: Planned, output: Path, shipping: Shipping) -> Shipped | None:
-    """Take a folder into the catalog that a killed run had completed, if it is just what would be written now."""
-    if not output.is_dir() or any(one.path == str(output.resolve()) for one in catalog.checkpoints()):
-        return None
-    found = read_manifest(output)
-    wanted = edit_manifest(planned, private=shipping.private)
-    same = found and found.edit == wanted["edit"] and found.parent.sha256 == planned.checkpoint.sha256
-    if found is None or not same or (read_signature(output) is None) == (shipping.key is not None):
-        return None
-    if not verify_folder(output, checked_folder(planned.checkpoint)).ok:
-        return None
+def _is_finished(papers: _Papers, output: Path, thresholds: Mapping[str, float], password: AskPassword) -> bool:
+    """Tell whether the output is just what would be written now: a killed run had finished it, but for the catalog."""
+    planned, shipping = papers.planned, papers.shipping
+    known = any(one.path == str(output.resolve()) for one in papers.catalog.checkpoints())
+    found = None if known or not output.is_dir() else read_manifest(output)
+    if found is None or CARD not in found.written:
+        return False
+    gates = (found.evaluation or {}).get("gates", ())
+    right = [
+        found.edit == edit_manifest(planned, private=shipping.private)["edit"],
+        found.parent.sha256 == planned.checkpoint.sha256,
+        all(one["threshold"] == thresholds[one["gate"]] and (one["passed"] or shipping.force) for one in gates),
+        papers.card(found) == reach(output, CARD).read_text(encoding="utf-8"),
+        is_signed_by(output, shipping.key, password) if shipping.key else read_signature(output) is None,
+    ]
+    return all(right) and verify_folder(output, checked_folder(planned.checkpoint)).ok
+
+
+def _taken_in(papers: _Papers, output: Path) -> Shipped:
+    catalog, planned = papers.catalog, papers.planned
     logger.info("%s is complete already, and is taken into the catalog", output)
-    child = add_checkpoint(catalog, output, name=shipping.name or output.name)
+    child = add_checkpoint(catalog, output, name=papers.name)
     catalog.set_edit_result(planned.edit.id, child.id)
     done = replace(planned, edit=catalog.find_edit(show_id(planned.edit.id)))
-    return Shipped(child, evaluate_edit(catalog, done), _gates(output), shipping.key is not None)
+    return Shipped(child, evaluate_edit(catalog, done), _gates(output), papers.shipping.key is not None)
 
 
 def _gates(folder: Path) -> list[Mapping[str, Any]]:

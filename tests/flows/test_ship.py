@@ -349,7 +349,15 @@ def test_what_a_killed_run_had_finished_is_taken_into_the_catalog(alone: Ready, 
         ):
             connection.execute(statement)
     connection.close()
-    others: list[dict[str, Any]] = [{}, {"key": tmp_path / "key.pem", "private": True}]
+    key = tmp_path / "key.pem"
+    others: list[dict[str, Any]] = [
+        {},
+        {"key": write_pair(tmp_path, "other")},
+        {"key": key, "private": True},
+        {"key": key, "name": "another"},
+        {"key": key, "card": replace(MIT, licence="apache-2.0")},
+        {"key": key, "thresholds": {**OPEN, "perplexity": 5.0}},
+    ]
     for changes in others:
         with pytest.raises(CheckpointError, match="The output folder exists"):
             alone.ship(tmp_path / "shipped", **changes)
