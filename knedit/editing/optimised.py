@@ -133,10 +133,11 @@ class _Course:
         ]
         optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
         for step in range(self.training.steps):
+            optimiser.zero_grad()
+            if self._open(self.wished) or self._open(self.kept):
+                self._backward()
             if not self._open(self.wished) and not self._open(self.kept):
                 return step
-            optimiser.zero_grad()
-            self._backward()
             for leaf, change in zip(self.leaves, self.start, strict=True):
                 torch.autograd.backward(self.training.decay * leaf.square().sum() / float(change.old.square().sum()))
             optimiser.step()

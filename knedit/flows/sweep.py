@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NAME, CHOICE = "layer-sweep", "choice"
 SIBLINGS = 8  # other facts of the relation that a trial is watched on, at most half of them
+AROUND = 64  # facts of a relation that a sweep knows
 _METRICS = ("argmax", "generated", "paraphrase_argmax", "sibling_argmax_kept", "sibling_kl")
 
 Window = tuple[int, ...]
@@ -167,9 +168,8 @@ def _askable_facts(catalog: Catalog, model: "Model", relations: Sequence[str]) -
     wanted = [catalog.find_relation(key).key for key in relations] or [one.key for one in catalog.relations()]
     found: Askable = {}
     for key in wanted:
-        facts = [
-            fact for fact in sorted(catalog.facts(relation=key), key=lambda one: one.id) if fact.status != "retired"
-        ]
+        ranked = sorted(catalog.facts(relation=key), key=lambda one: one.id)
+        facts = [fact for fact in ranked if fact.status != "retired"][:AROUND]
         prompts: dict[int, list[Prompt]] = {fact.id: [] for fact in facts}
         for prompt in catalog.prompts(list(prompts), roles=("attribute", "paraphrase")):
             if prompt.status != "retired":
@@ -250,10 +250,14 @@ def _solvers(catalog: Catalog, checkpoint: Checkpoint, model: "Model") -> Callab
 
     @lru_cache(maxsize=1)
     def find(layers: Window) -> "Statistics":
-        source = lambda: choose_source(catalog)  # noqa: E731
+        source = partial(choose_source, catalog)
         return find_statistics(model, checkpoint.sha256, layers, source, progress=lambda _: None)
 
-    return lru_cache(maxsize=1)(lambda window: JointSolver(Recipe(window), find))
+    @lru_cache(maxsize=1)
+    def solver_of(window: Window) -> JointSolver:
+        return JointSolver(Recipe(window), find)
+
+    return solver_of
 
 
 def _try(
