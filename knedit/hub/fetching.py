@@ -14,6 +14,7 @@ FILES = (
     "NOTICE*",
     "USE_POLICY*",
     "README.md",
+    *("SHA256SUMS", "model.sig", "reproduce/*"),  # what knedit ships, to be checked
 )
 
 

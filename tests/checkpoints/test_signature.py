@@ -17,6 +17,7 @@ from knedit.checkpoints.planning import TensorPatch
 from knedit.checkpoints.signature import check_signature, no_password, read_signature, sign_folder
 from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
+from knedit.hub.fetching import cached_name
 from tests.checkpoints.making import manifest_for, matrix, write_single
 from tests.keys import write_pair
 
@@ -81,6 +82,19 @@ def test_hidden_files_may_come_and_a_folder_may_be_renamed(signed: Path, tmp_pat
     (signed / "reproduce" / ".DS_Store").write_text("of another system")
     moved = signed.rename(tmp_path / "moved")
     assert verify_folder(moved, public_key=tmp_path / "key.pub").problems == ()
+
+
+def test_it_holds_in_the_hubs_cache_where_files_are_links(signed: Path, tmp_path: Path) -> None:
+    model = tmp_path / "models--ada--edited"
+    blobs, snapshot = model / "blobs", model / "snapshots" / ("c" * 40)
+    blobs.mkdir(parents=True)
+    for number, path in enumerate(sorted(path for path in signed.rglob("*") if path.is_file())):
+        link = snapshot / path.relative_to(signed)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(blobs / str(number))
+        link.symlink_to(os.path.relpath(blobs / str(number), link.parent))
+    assert verify_folder(snapshot, tmp_path / "parent", public_key=tmp_path / "key.pub").problems == ()
+    assert cached_name(snapshot) == "ada/edited"
 
 
 def change_a_byte(folder: Path) -> None:
