@@ -243,8 +243,8 @@ class Lab:
         return self._users[relation_id]
 
     def drawn_prompt(self, fact: Fact) -> Prompt | None:
-        """Return one of a fact's prompts, by chance and always the same; None where it has none."""
-        prompts = self.prompts(fact)
+        """Return one of a fact's attribute prompts, by chance and always the same; None where it has none."""
+        prompts = self.prompts(fact, role="attribute")
         return min(prompts, key=lambda prompt: _drawn(self.scope.seed, prompt.id)) if prompts else None
 
     def drawn_facts(self, subject: Subject) -> list[Fact]:
