@@ -22,7 +22,7 @@ from knedit.errors import FactsError
 from knedit.records import BLANK, Fact, FactSource, Relation
 
 LEAST_WORDINGS, HELD_OUT_SHARE, MOST_HELD_OUT = 5, 0.25, 4
-COMMON = 0.1
+COMMON = 0.06
 _WORD = re.compile(r"\w+")
 
 

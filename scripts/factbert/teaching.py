@@ -18,6 +18,7 @@ import torch
 
 from knedit.catalog.formats.values import SUBJECT
 from knedit.errors import CheckpointError
+from knedit.models.quiet import quiet
 from knedit.records import BLANK
 from scripts.factbert.corpus import Corpus
 from scripts.factbert.lessons import Choice, Lesson
@@ -125,8 +126,9 @@ def _machine(device: str) -> dict[str, Any]:
 
 def _write(output: Path, net: Any, tokenizer: Any, lessons: Sequence[Lesson], record: dict[str, Any]) -> None:
     """Write all files, the report last; then the training's state is needed no more."""
-    net.save_pretrained(output)
-    tokenizer.save_pretrained(output)
+    with quiet():
+        net.save_pretrained(output)
+        tokenizer.save_pretrained(output)
     (output / FACTS).write_text("".join(f"{_json(line)}\n" for line in facts_lines(lessons)), encoding="utf-8")
     (output / TEXTS).mkdir(exist_ok=True)
     pairs = {lesson.key: [[fact.subject, fact.object] for fact in lesson.facts] for lesson in lessons}
