@@ -213,7 +213,8 @@ def quietly(number: int, course: Course, score: Score) -> None:
 
 def weights(folder: Path, **more: Any) -> str:
     choice = Choice([CAPITALS], choose([], limit=None, seed=0).left_out)
-    teach(folder, choice, **{"recipe": TINY, "seed": 0, "source": "here", "device": "cpu", "told": quietly} | more)
+    given: dict[str, Any] = {"recipe": TINY, "seed": 0, "source": "here", "device": "cpu", "told": quietly}
+    teach(folder, choice, **given | more)
     return weights_sha256(folder)
 
 
