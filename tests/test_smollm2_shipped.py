@@ -61,7 +61,7 @@ def planned_on(catalog: Catalog, base: Path) -> tuple[Planned, Model]:
     model = load_checkpoint(checkpoint, device="cpu")
     attribute(catalog, checkpoint, model, method=Method("activation"))
     refine_checkpoint(catalog, checkpoint, Thresholds(threshold=0.2, share=0.5, min_prompts=1, hub_share=1.0))
-    choices = Choices(roles=("fact", "relation", "generic"))
+    choices = Choices(update_solver="embedding", erase_solver="zero", roles=("fact", "relation", "generic"))
     wishes = Wishes(updates=["capital/France=Rome"])
     return read_edit(catalog, plan_edit(catalog, checkpoint, lambda _: model, wishes, choices)), model
 
