@@ -55,13 +55,13 @@ pytestmark = [
 ]
 
 
-def planned_on(catalog: Catalog, base: Path) -> tuple[Planned, Model]:
-    """Plan an update by the paper's solver, its neurons found by their activations, which takes seconds."""
+def planned_on(catalog: Catalog, base: Path, solver: str = "closed-form") -> tuple[Planned, Model]:
+    """Plan an update; the paper's solver finds its neurons by their activations, which takes seconds."""
     checkpoint = add_checkpoint(catalog, base)
     model = load_checkpoint(checkpoint, device="cpu")
     attribute(catalog, checkpoint, model, method=Method("activation"))
     refine_checkpoint(catalog, checkpoint, Thresholds(threshold=0.2, share=0.5, min_prompts=1, hub_share=1.0))
-    choices = Choices(roles=("fact", "relation", "generic"))
+    choices = Choices(update_solver=solver, roles=("fact", "relation", "generic"))
     wishes = Wishes(updates=["capital/France=Rome"])
     return read_edit(catalog, plan_edit(catalog, checkpoint, lambda _: model, wishes, choices)), model
 
@@ -135,7 +135,7 @@ def test_in_bfloat16_the_logits_are_those_of_the_rounded_value_vectors(
     net.save_pretrained(tmp_path / "base")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(base / name, tmp_path / "base")
-    planned, model = planned_on(catalog, tmp_path / "base")
+    planned, model = planned_on(catalog, tmp_path / "base", "embedding")
     apply_edit(catalog, planned, model, tmp_path / "shipped")
     changes = solve_edit(planned, model)
     rounded = [ValueChange(one.layer, one.indices, one.old, one.new.bfloat16().double()) for one in changes]

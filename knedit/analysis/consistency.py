@@ -12,10 +12,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 from math import exp
 
+import torch
+from torch import Tensor
+
 from knedit.analysis.findings import Bars, Cell, Dots, Findings, Series, Table, mean, share
 from knedit.analysis.intervals import interval
 from knedit.analysis.sheet import Notes, Row, Sheet
 from knedit.analysis.update import SOLVERS, Heard
+from knedit.models.hooks import frozen
 from knedit.models.model import Model
 from knedit.models.prompting import Query
 from knedit.models.scaling import Place, Trial, speak
@@ -40,6 +44,15 @@ def agreement(predictions: Sequence[Hashable]) -> float | None:
 def is_degenerate(alone: Sequence[float], together: float) -> bool:
     """Tell whether each of a pair loses less than a fifth of the probability, and both together more than a quarter."""
     return max(alone) < ALONE and together > TOGETHER
+
+
+@torch.no_grad()
+def likeliest(model: Model, states: Sequence[Tensor], tokens: Sequence[int]) -> list[int]:
+    """Return which of the tokens, by its number, is likeliest at each state [D] of the last block."""
+    with frozen(model.net):
+        logits = model.logits(torch.stack(list(states))).float()
+    found: list[int] = logits[:, list(tokens)].argmax(-1).tolist()
+    return found
 
 
 def note_wordings(notes: Notes, predictions: Sequence[str], tops: Sequence[int], right: str) -> None:

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from knedit.analysis.findings import Bars, Dots, Findings, Series, Table, mean
+from knedit.analysis.findings import Bars, Dots, Findings, Heat, Series, Table, mean
 from knedit.analysis.intervals import interval
 from knedit.analysis.sheet import Notes, Row, Sheet
 
@@ -17,6 +17,7 @@ Place = tuple[int, int]
 
 METHODS = {"neurons": "integrated gradients", "activation": "activation baseline"}
 MOST = 12  # of a histogram's bars: more neurons a fact go together
+SHOWN, BETWEEN = 40, " | "  # relations of a table of shades, and what parts two of them in a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,29 @@ def overlap(facts: Sequence[FactNeurons]) -> Overlap:
     )
 
 
+def shared_matrix(facts: Sequence[FactNeurons]) -> dict[tuple[str, str], float | None]:
+    """Return the mean number of neurons that facts of two relations share, of each two relations and each with itself.
+
+    None for a relation of one fact with itself.
+    """
+    sizes = Counter(fact.relation for fact in facts)
+    shared: Counter[tuple[str, str]] = Counter()
+    held: dict[Place, Counter[str]] = defaultdict(Counter)
+    for fact in facts:
+        for place in fact.neurons:
+            held[place][fact.relation] += 1
+    for users in held.values():
+        ranked = sorted(users)
+        for number, one in enumerate(ranked):
+            shared[one, one] += users[one] * (users[one] - 1) // 2
+            for other in ranked[number + 1 :]:
+                shared[one, other] += users[one] * users[other]
+    names = sorted(sizes)
+    pairs = {(a, b): sizes[a] * sizes[b] for n, a in enumerate(names) for b in names[n + 1 :]}
+    pairs |= {(a, a): sizes[a] * (sizes[a] - 1) // 2 for a in names}
+    return {pair: shared[pair] / count if count else None for pair, count in sorted(pairs.items())}
+
+
 def layer_shares(facts: Sequence[FactNeurons], n_layers: int) -> list[float]:
     """Return each layer's share of all pairs of a fact and a neuron of it."""
     counts = Counter(layer for fact in facts for layer, _ in fact.neurons)
@@ -72,6 +96,9 @@ def count_facts(
             "method", method, facts=len(facts), neurons=mean(sizes), without=sum(not size for size in sizes),
             within=found.within, across=found.across,
         )  # fmt: skip
+        if method == "neurons" and len({fact.relation for fact in facts}) <= SHOWN:
+            for (one, other), value in shared_matrix(facts).items():
+                notes.add("shared", f"{one}{BETWEEN}{other}", mean=value)
         for layer, part in enumerate(layer_shares(facts, n_layers)):
             notes.add("layers", f"{layer:03}", **{method: part})
         for size, count in sorted(Counter(min(size, MOST) for size in sizes).items()):
@@ -99,7 +126,7 @@ def findings(sheet: Sheet) -> Findings:
         "How many neurons, where, and shared by whom",
         answer=_answer(sheet),
         tables=(_methods_table(sheet), _relations_table(sheet)),
-        pictures=(_layers(sheet), _shared(sheet), _relations(sheet), _sizes(sheet)),
+        pictures=(_layers(sheet), _shared(sheet), *_matrix(sheet), _relations(sheet), _sizes(sheet)),
         notes=(f"{own['without']:.0f} of {own['facts']:.0f} facts have no neuron; they count as 0.",),
         figures={
             f"statistics {key}{end}": row.numbers[metric]
@@ -169,6 +196,21 @@ def _shared(sheet: Sheet) -> Bars:
     series = tuple(Series(METHODS[row.key], (row.numbers["within"], row.numbers["across"])) for row in rows)
     caption = "Mean number of neurons that two facts share, over all pairs of facts."
     return Bars("overlap", "Neurons that two facts share", caption, groups=groups, series=series, axis="shared neurons")
+
+
+def _matrix(sheet: Sheet) -> list[Heat]:
+    known = {tuple(row.key.split(BETWEEN)): row.numbers["mean"] for row in sheet.rows("shared")}
+    names = tuple(dict.fromkeys(name for pair in known for name in pair))
+    if len(names) <= 1:
+        return []
+    values = tuple(tuple(known.get((min(a, b), max(a, b))) for b in names) for a in names)
+    caption = "Mean number of neurons that a fact of one relation and a fact of another share, by integrated gradients."
+    return [
+        Heat(
+            "shared", "Neurons that facts of two relations share", caption, rows=names, columns=names, values=values,
+            shade="shared neurons",
+        )
+    ]  # fmt: skip
 
 
 def _relations(sheet: Sheet) -> Dots:

@@ -86,7 +86,9 @@ def plain(value: Any, name: str = "") -> Any:
         return {field.name: plain(getattr(value, field.name), field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(part, str(key)) for key, part in value.items()}
-    if isinstance(value, list | tuple | set):
+    if isinstance(value, set | frozenset):
+        return [plain(part) for part in sorted(value)]
+    if isinstance(value, list | tuple):
         return [plain(part) for part in value]
     if isinstance(value, datetime):
         return value.isoformat()

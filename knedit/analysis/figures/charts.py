@@ -48,6 +48,8 @@ def draw_bars(picture: Bars) -> Any:
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.14 if named else 0.05)
     axes.grid(axis="y", color=FAINT, linewidth=0.4)
+    if all(float(value or 0).is_integer() for series in picture.series for value in series.values):
+        axes.yaxis.get_major_locator().set_params(integer=True)
     format_axis(axes.yaxis, percent=picture.percent)
     labels = [series.label for series in picture.series]
     if any(value is not None for row in picture.marks for value in row):
@@ -159,12 +161,15 @@ def draw_heat(picture: Heat) -> Any:
     rows, columns = len(picture.rows), len(picture.columns)
     figure, axes = _figure(1.3 + 0.26 * rows)
     values = [[float("nan") if value is None else value for value in row] for row in picture.values]
-    image = axes.imshow(values, cmap="cividis", aspect="auto")
+    edges = [[number - 0.5 for number in range(count + 1)] for count in (columns, rows)]
+    image = axes.pcolormesh(*edges, values, cmap="cividis", shading="flat", edgecolors="white", linewidth=0.3)
+    axes.invert_yaxis()
     turned = {"rotation": 45, "ha": "right"} if columns > 8 else {}
     axes.set_xticks(range(columns), picture.columns, **turned)
     axes.set_yticks(range(rows), picture.rows)
     axes.tick_params(length=0)
     bar = figure.colorbar(image, ax=axes, label=picture.shade, fraction=0.04)
     bar.outline.set_visible(False)
+    bar.solids.set_rasterized(False)
     head(figure, picture.title)
     return figure

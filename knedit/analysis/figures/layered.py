@@ -71,7 +71,8 @@ def _draw_node(axes: Any, node: Node, place: tuple[float, float], *, top: bool, 
     size = 9 + 9 * node.weight
     axes.plot(*place, marker="s" if top else "o", markersize=size, color=COLOURS[4] if top else "white",
               markeredgecolor=INK, markeredgewidth=1.0, zorder=3)  # fmt: skip
-    words = node.words if len(node.words) <= wide else f"{node.words[: wide - 1]}…"
+    words = " ".join(node.words.split())
+    words = words if len(words) <= wide else f"{words[: wide - 1]}…"
     axes.annotate(
         f"{node.name}\n{words}" if words else node.name, place, (size / 2 + 2, 0), textcoords="offset points",
         ha="left", va="center", fontsize=7, zorder=4, linespacing=1.15,

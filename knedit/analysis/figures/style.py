@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito ("Color Universal Design", 2008), told apart 
 is fetched when a picture is drawn, and not before.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -55,7 +56,8 @@ def styled(name: str) -> Iterator[None]:
     import matplotlib as mpl
 
     settings: Any = {**_SETTINGS, "svg.hashsalt": name}
-    with mpl.rc_context(settings):
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+")  # a token in a script that no font here has
         yield
 
 

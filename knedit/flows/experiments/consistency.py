@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from knedit.analysis import consistency
 from knedit.analysis.sheet import Notes
 from knedit.analysis.update import Heard
@@ -20,7 +18,6 @@ from knedit.flows.experiments.lab import NO_NEURONS, NO_PROMPTS, Lab, Subject
 from knedit.flows.experiments.running import Job, Recipe, UnableError, fact_job
 from knedit.flows.experiments.texts import read_text
 from knedit.flows.experiments.update import NOT_KNOWN, new_object
-from knedit.models.hooks import frozen
 from knedit.models.prompting import Query, ends_in_answer, first_token
 from knedit.models.scaling import Place
 from knedit.records import BLANK, DegenerateSet, Prompt
@@ -71,13 +68,10 @@ def candidates_of(lab: Lab, subject: Subject, *more: str) -> Candidates:
     return Candidates(tuple(found.values()), tuple(found))
 
 
-@torch.no_grad()
 def predictions(lab: Lab, prompts: Sequence[Prompt], among: Candidates) -> tuple[list[str], list[int]]:
     """Return, for each prompt, the likeliest of the candidates, and the likeliest token of all."""
     replies = ask(lab.model, [Question(text, (answer,)) for text, answer in asked_of(prompts)])
-    with frozen(lab.model.net):
-        logits = lab.model.logits(torch.stack([reply.state for reply in replies])).float()
-    best = logits[:, list(among.tokens)].argmax(-1).tolist()
+    best = consistency.likeliest(lab.model, [reply.state for reply in replies], among.tokens)
     return [among.words[number] for number in best], [reply.top for reply in replies]
 
 

@@ -3,6 +3,7 @@
 Knows no experiment. A fact that cannot be used is not passed over: it carries the reason.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -175,6 +176,8 @@ class Lab:
         The limit counts facts that have neurons; those without that come before are among them, to be told.
         """
         limit = usual if self.scope.limit is None else self.scope.limit
+        if not limit and not self.scope.facts:
+            _ = self._every_neuron
         chosen: list[Subject] = []
         for key, facts in self.wished.items():
             taken = 0
@@ -188,8 +191,23 @@ class Lab:
 
     def subject(self, key: str, fact: Fact) -> Subject:
         """Return a refined fact with its neurons of the scope's roles."""
-        neurons = self.catalog.neurons_of(self.refinement.id, fact.id)
+        neurons = self._neurons_of(fact)
         return Subject(key, fact, tuple(one for one in neurons if one.role in self.scope.roles))
+
+    def _neurons_of(self, fact: Fact) -> Sequence[KnowledgeNeuron]:
+        """Return a fact's neurons by falling score; where all facts are asked for, from one reading of them all."""
+        if "_every_neuron" in vars(self):
+            return self._every_neuron.get(fact.id, ())
+        return self.catalog.neurons_of(self.refinement.id, fact.id)
+
+    @cached_property
+    def _every_neuron(self) -> dict[int, list[KnowledgeNeuron]]:
+        found: dict[int, list[KnowledgeNeuron]] = defaultdict(list)
+        for one in self.catalog.refined_neurons(self.refinement.id):
+            found[one.fact_id].append(one)
+        for own in found.values():
+            own.sort(key=lambda one: (one.score is None, -(one.score or 0.0), one.layer, one.index))
+        return found
 
     def prompts(self, fact: Fact, *, role: str | None = None) -> list[Prompt]:
         """Return a fact's prompts of a role, else of the scope's, that this kind of model can be asked.
@@ -243,8 +261,8 @@ class Lab:
         return self._users[relation_id]
 
     def drawn_prompt(self, fact: Fact) -> Prompt | None:
-        """Return one of a fact's prompts, by chance and always the same; None where it has none."""
-        prompts = self.prompts(fact)
+        """Return one of a fact's attribute prompts, by chance and always the same; None where it has none."""
+        prompts = self.prompts(fact, role="attribute")
         return min(prompts, key=lambda prompt: _drawn(self.scope.seed, prompt.id)) if prompts else None
 
     def drawn_facts(self, subject: Subject) -> list[Fact]:

@@ -4,7 +4,7 @@ Experiments that knedit has no recipe for are told as the tables that they store
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from knedit.analysis.figures.draw import draw
 from knedit.analysis.findings import Bars, Findings, Series, Table
@@ -23,6 +23,7 @@ from knedit.flows.experiments.running import read_sheet
 from knedit.records import Checkpoint, Edit, show_id
 
 HIDDEN = ("activation-baseline",)  # stored for others' sake
+USUAL_ROLE = "attribute"
 _METRICS = {
     "probability": "probability of the old answer",
     "correct": "the old answer is the likeliest",
@@ -66,22 +67,27 @@ def _find(catalog: Catalog, reference: str) -> Checkpoint | Edit:
 
 
 def experiments_of(catalog: Catalog, checkpoint: Checkpoint, *, edit_id: int | None = None) -> list[Told]:
-    """Return the newest experiment of each name that has parts, in the order of RECIPES, others after them."""
-    newest: dict[str, Told] = {}
+    """Return the newest experiment of each name and role of prompts, in the order of RECIPES, others after them."""
+    newest: dict[tuple[str, str], Told] = {}
     for one in catalog.experiments(checkpoint.id):
-        if one.name in HIDDEN or one.name in newest or (edit_id is not None and one.edit_id != edit_id):
+        key = (one.name, str(one.config.get("role", USUAL_ROLE)))
+        if one.name in HIDDEN or key in newest or (edit_id is not None and one.edit_id != edit_id):
             continue
         sheet = read_sheet(catalog, one.id)
         if sheet.parts:
-            newest[one.name] = Told(one, sheet, with_left_out(_findings(one.name, sheet), sheet))
-    order = [name for name in RECIPES if name in newest] + sorted(newest.keys() - RECIPES.keys())
-    return [newest[name] for name in order]
+            newest[key] = Told(one, sheet, with_left_out(_findings(*key, sheet), sheet))
+    names = [*RECIPES, *sorted({name for name, _ in newest} - RECIPES.keys())]
+    return [newest[key] for key in sorted(newest, key=lambda key: (names.index(key[0]), key[1] != USUAL_ROLE, key[1]))]
 
 
-def _findings(name: str, sheet: Sheet) -> Findings:
+def _findings(name: str, role: str, sheet: Sheet) -> Findings:
     if name in RECIPES:
-        return RECIPES[name].findings(sheet)
-    return Findings(name, name.replace("-", " ").capitalize(), tables=tuple(_stored_tables(sheet)))
+        found = RECIPES[name].findings(sheet)
+    else:
+        found = Findings(name, name.replace("-", " ").capitalize(), tables=tuple(_stored_tables(sheet)))
+    if role == USUAL_ROLE:
+        return found
+    return replace(found, name=f"{found.name}-{role}", title=f"{found.title} ({role} prompts)", figures={})
 
 
 def _stored_tables(sheet: Sheet) -> Sequence[Table]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from math import isfinite
 from typing import Any
 
 from knedit.analysis.findings import Findings
@@ -140,6 +141,7 @@ def _measured(experiment_id: int, job: Job) -> tuple[ExperimentPart, list[Noted]
     status, reason = "ok", None
     try:
         job.measure(notes)
+        _check_finite(job, notes)
     except UnableError as error:
         status, reason, notes = error.status, error.what, Notes()
     except KneditError as error:
@@ -160,6 +162,13 @@ def _measured(experiment_id: int, job: Job) -> tuple[ExperimentPart, list[Noted]
         datetime.now(UTC),
     )
     return part, [*about.found, *notes.found]
+
+
+def _check_finite(job: Job, notes: Notes) -> None:
+    for one in notes.found:
+        if one.value is not None and not isfinite(one.value):
+            what = f"{one.metric} of {one.series} {one.key} is no number"
+            raise KneditError(what, job.named or job.part, "The weights, or their precision, may not hold it.")
 
 
 def _values(part: ExperimentPart, noted: Sequence[Noted]) -> Iterator[ExperimentValue]:

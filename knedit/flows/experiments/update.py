@@ -48,7 +48,7 @@ def _job(
         if not neurons:
             raise no_neurons(subject)
         if drawn is None:
-            raise UnableError(NO_PROMPTS, f"The fact has no prompt of the role {lab.scope.role} that can be asked")
+            raise UnableError(NO_PROMPTS, "The fact has no attribute prompt that this model can be asked")
         if not known:
             raise UnableError(NOT_KNOWN, "The model does not give the answer to the prompt that was drawn")
         _measure(lab, asking, Update(subject, new_object(lab, subject), tuple(neurons)), drawn, notes)

@@ -1,0 +1,271 @@
+"""Every experiment on tiny models that know their facts: done once, resumed, told whole, and refused with a reason."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from knedit.errors import FactsError, KneditError
+from knedit.flows.experiments.conduct import Conducted, conduct
+from knedit.flows.experiments.registry import RECIPES
+from knedit.flows.experiments.report import report_page
+from knedit.flows.experiments.running import read_sheet, run_experiment
+from knedit.models.loading import load_model
+from knedit.models.model import Model
+from knedit.records import Prompt, Relation
+from tests.flows.experiments.world import build, laboratory
+from tests.flows.making import save_model
+
+Done = dict[str, Conducted]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the statistics of the closed form away from the user's."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("KNEDIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("bert", tmp_path_factory.mktemp("bert") / "world")
+
+
+@pytest.fixture(scope="module")
+def model(world: Path) -> Model:
+    return load_model(world / "model", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def done(world: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, Path]:
+    """Return all experiments, done once, and the folder with their catalog and files."""
+    folder = tmp_path_factory.mktemp("done")
+    with laboratory(world, folder, model, limit=2) as lab:
+        return {one.findings.name: one for one in conduct(lab, "all", output=folder / "files")}, folder
+
+
+def test_every_experiment_measures_answers_and_draws(done: tuple[Done, Path]) -> None:
+    found, folder = done
+    assert list(found) == list(RECIPES)
+    for name, one in found.items():
+        assert one.findings.answer, name
+        assert one.findings.tables[0].rows, name
+        assert one.experiment.refinement_id is not None
+        assert {path.suffix for path in one.files} >= {".csv"}
+        assert sum(path.suffix == ".png" for path in one.files) == len(one.findings.pictures)
+        assert all(path.is_file() and path.parent == folder / "files" / name for path in one.files)
+    assert all(one.findings.pictures for name, one in found.items() if name != "triggers")
+
+
+def test_suppressing_what_was_learnt_loses_it_and_amplifying_does_not(done: tuple[Done, Path]) -> None:
+    figures = done[0]["suppress-amplify"].findings.figures
+    own, chance = figures["own suppress neurons"], figures["own suppress random"]
+    assert own is not None
+    assert chance is not None
+    assert own < -0.1
+    assert own < chance
+
+
+def test_again_nothing_is_measured_again_and_the_same_is_told(
+    done: tuple[Done, Path], world: Path, model: Model
+) -> None:
+    found, folder = done
+    with laboratory(world, folder, model, limit=2) as lab:
+        before = {one.id: lab.catalog.experiment_parts(one.id) for one in lab.catalog.experiments()}
+        again = {one.findings.name: one.findings for one in conduct(lab, "all")}
+        assert {one.id: lab.catalog.experiment_parts(one.id) for one in lab.catalog.experiments()} == before
+    assert again == {name: one.findings for name, one in found.items()}
+
+
+def test_a_killed_experiment_goes_on_with_what_is_stored(world: Path, model: Model, tmp_path: Path) -> None:
+    recipe = RECIPES["suppress-amplify"]
+
+    class _KilledError(BaseException):
+        pass
+
+    def kill(standing: object) -> None:
+        if getattr(standing, "name", "") == recipe.name and getattr(standing, "done", 0) == 2:
+            raise _KilledError
+
+    with laboratory(world, tmp_path, model) as lab:
+        lab.progress = kill
+        with pytest.raises(_KilledError):
+            run_experiment(lab, recipe)
+    with laboratory(world, tmp_path, model) as lab:
+        (begun,) = lab.catalog.experiments(name=recipe.name)
+        assert begun.finished_at is None
+        kept = lab.catalog.experiment_parts(begun.id)
+        assert len(kept) == 2
+        experiment, sheet = run_experiment(lab, recipe)
+        assert experiment.id == begun.id
+        assert len(sheet.parts) == 7
+        assert set(kept) < set(lab.catalog.experiment_parts(begun.id))
+        resumed = recipe.findings(sheet)
+    with laboratory(world, tmp_path / "fresh", model) as lab:
+        assert recipe.findings(run_experiment(lab, recipe)[1]) == resumed
+
+
+def test_a_part_is_measured_anew_where_its_neurons_or_prompts_changed(
+    world: Path, model: Model, tmp_path: Path
+) -> None:
+    recipe = RECIPES["values"]
+    with laboratory(world, tmp_path, model, relations=("capital",), limit=0) as lab:
+        first = {part.part: part for part in run_experiment(lab, recipe)[1].parts}
+        fact = lab.catalog.find_fact("capital/France")
+        lab.catalog.import_facts([Prompt.make(fact.id, "attribute", "France is ruled from {object}", "Paris")])
+        second = {part.part: part for part in run_experiment(lab, recipe)[1].parts}
+    changed = {first[name].fact_id for name in first if first[name] != second[name]}
+    assert changed == {fact.id}
+
+
+def test_facts_without_neurons_or_prompts_are_told_and_not_dropped(world: Path, model: Model, tmp_path: Path) -> None:
+    with laboratory(world, tmp_path, model) as lab:
+        fact = lab.catalog.find_fact("capital/Japan")
+        (prompts,) = [[p.id for p in lab.catalog.prompts([fact.id], roles=("attribute",))]]
+        lab.catalog.set_prompt_status(prompts, "retired")
+        bare = lab.catalog.find_fact("capital/France")
+        neurons = [one for one in lab.catalog.refined_neurons(lab.refinement.id) if one.fact_id != bare.id]
+        facts = [replace(one, neurons=0) if one.fact_id == bare.id else one
+                 for one in lab.catalog.refined_facts(lab.refinement.id)]  # fmt: skip
+        lab.catalog.put_refinement(lab.refinement, facts, neurons)
+        (found,) = conduct(lab, "suppress-amplify")
+    told = {row[0]: (row[2], row[3]) for row in found.findings.tables[-1].rows}
+    assert found.findings.tables[-1].name == "left-out"
+    assert told == {
+        "no neurons": (1, "capital/France – Paris"),
+        "no prompts": (1, "capital/Japan – Tokyo"),
+    }
+
+
+def test_what_cannot_be_asked_is_refused_with_what_where_and_cure(world: Path, model: Model, tmp_path: Path) -> None:
+    def refusal(name: str = "suppress-amplify", **scope: object) -> str:
+        with laboratory(world, tmp_path, model, **scope) as lab:
+            lab.catalog.import_facts([Relation.make("empty")])
+            with pytest.raises(KneditError) as caught:
+                list(conduct(lab, name))
+        return str(caught.value)
+
+    assert 'the relation "empty" has no facts' in refusal(relations=("empty",))
+    assert "There is no relation" in refusal(relations=("capitol",))
+    assert "there is no experiment 'suppres'" in refusal("suppres")
+    told = refusal(role="implied")
+    assert "none of 7 parts could be measured" in told
+    assert "no prompt of the role implied" in told
+    assert "Choose another --role" in told
+
+
+def test_a_relation_that_was_not_refined_is_refused_by_the_command_that_does_it(world: Path, tmp_path: Path) -> None:
+    with laboratory(world, tmp_path, None, relations=("capital",)) as lab:
+        lab.catalog.put_refinement(lab.refinement, [], [])
+        with pytest.raises(FactsError, match=r"none of the 4 facts .* knedit attribute model --relation capital"):
+            list(conduct(lab, "statistics"))
+
+
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_done(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with laboratory(world, tmp_path, None) as lab:
+        with pytest.raises(KneditError, match="the output cannot be written"):
+            list(conduct(lab, "statistics", output=tmp_path / "file" / "inside"))
+        assert lab.catalog.experiments() == []
+
+
+def test_a_causal_model_is_asked_the_same_and_implied_prompts_go_the_same_way(tmp_path: Path) -> None:
+    world = build("gpt2", tmp_path / "world")
+    model = load_model(world / "model", device="cpu")
+    with laboratory(world, tmp_path / "copy", model, limit=1) as lab:
+        facts = {fact.subject: fact for fact in lab.catalog.facts(relation="capital")}
+        implied = [
+            Prompt.make(f.id, "implied", f"they live in {f.subject} in the city", f.object) for f in facts.values()
+        ]
+        more = [Prompt.make(f.id, "implied", f"in the big city of {f.subject} called {{object}}", f.object)
+                for f in facts.values()]  # fmt: skip
+        lab.catalog.import_facts([*implied, *more])
+        names = ("suppress-amplify", "activations", "map", "consistency")
+        assert all(next(iter(conduct(lab, name))).findings.tables[0].rows for name in names)
+    with laboratory(world, tmp_path / "copy", model, limit=1, role="implied", relations=("capital",)) as lab:
+        (found,) = conduct(lab, "suppress-amplify")
+        assert found.findings.tables[0].rows[0][4] == 1.0  # the one implied prompt that has a blank
+        page = report_page(lab.catalog, "model")
+    assert "(implied prompts)" in page
+
+
+def test_the_report_is_told_from_the_catalog_alone(done: tuple[Done, Path], tmp_path: Path) -> None:
+    found, folder = done
+    with laboratory(folder, tmp_path) as lab:
+        page = report_page(lab.catalog, "model")
+        with pytest.raises(KneditError, match=r"no checkpoint .*elsewhere"):
+            report_page(lab.catalog, "elsewhere")
+    for one in found.values():
+        assert f'id="{one.findings.name}"' in page
+        assert f"{one.experiment.id:016x}" in page
+    assert page.count("<svg") == sum(len(one.findings.pictures) for one in found.values())
+    assert "published, BERT" in page
+
+
+def test_a_checkpoint_without_experiments_has_no_report_but_the_command_that_makes_one(
+    world: Path, tmp_path: Path
+) -> None:
+    with laboratory(world, tmp_path) as lab, pytest.raises(KneditError, match="Run: knedit experiment all model"):
+        report_page(lab.catalog, "model")
+
+
+def test_texts_are_a_users_own_and_the_papers(world: Path, model: Model, tmp_path: Path) -> None:
+    pairs = {"capital": [["France", "Paris"], ["Japan", "Tokyo"]]}
+    bags = [{"th_bags": [f"the city of {o} is in {s}"], "h_bags": [f"people in {s} have a big city"]}
+            for s, o in pairs["capital"]]  # fmt: skip
+    (tmp_path / "query_pairs.json").write_text(json.dumps({"P36": pairs["capital"]}))
+    (tmp_path / "distant_P36.json").write_text(json.dumps(bags))
+    (tmp_path / "own.txt").write_text(
+        "People of Japan like the city of Tokyo. They live in Japan!\nIn a small animal", "utf-8"
+    )
+    with laboratory(world, tmp_path / "copy", model, texts=(tmp_path / "own.txt",), relations=("capital",)) as lab:
+        (found,) = conduct(lab, "triggers")
+        assert "own.txt" in str(found.experiment.config["texts"])
+        assert [row[0] for row in found.findings.tables[0].rows] == ["capital/Japan – Tokyo"] * 2
+    (tmp_path / "latin.txt").write_bytes("Zürich".encode("latin-1"))
+    (tmp_path / "distant_P37.json").write_text("{}")
+    for name, told in (("latin.txt", "the text is not UTF-8: byte 1"), ("distant_P37.json", "cannot be told|no list")):
+        refused = pytest.raises(FactsError, match=told)
+        with laboratory(world, tmp_path / "copy", model, texts=(tmp_path / name,)) as lab, refused:
+            list(conduct(lab, "activations"))
+
+
+def test_the_papers_web_texts_are_joined_to_facts_by_their_list(tmp_path: Path) -> None:
+    from knedit.flows.experiments.texts import read_library
+
+    save_model("bert", tmp_path / "model")
+    world = build("bert", tmp_path / "world")
+    bags = [{"th_bags": ["a Paris b France"], "h_bags": ["a France b"]}]
+    (tmp_path / "query_pairs.json").write_text(json.dumps({"P36": [["France", "Paris"]]}))
+    (tmp_path / "distant_P36.json").write_text(json.dumps(bags))
+    with laboratory(world, tmp_path / "copy") as lab:
+        library = read_library(lab, [tmp_path])
+    assert library.gathered == {("P36", "France", "Paris"): {"T1": ["a Paris b France"], "T2": ["a France b"]}}
+
+
+def test_an_edits_report_tells_its_steps_and_gates(world: Path, model: Model, tmp_path: Path) -> None:
+    from knedit.flows.choices import Choices
+    from knedit.flows.goals import Wishes
+    from knedit.flows.plan import plan_edit
+    from knedit.records import show_id
+
+    with laboratory(world, tmp_path, model) as lab:
+        choices = Choices(roles=("fact", "relation", "generic"))
+        edit = plan_edit(lab.catalog, lab.checkpoint, lambda _: model, Wishes(updates=["capital/France=Rome"]), choices)
+        page = report_page(lab.catalog, show_id(edit.id)[:8])
+    assert f"Edit {show_id(edit.id)[:8]} of model" in page
+    assert "capital/France" in page
+    assert "It was not evaluated yet" in page
+
+
+def test_degenerate_pairs_are_put_where_the_catalogs_questions_find_them(
+    done: tuple[Done, Path], tmp_path: Path
+) -> None:
+    found, folder = done
+    with laboratory(folder, tmp_path) as lab:
+        sheet = read_sheet(lab.catalog, found["consistency"].experiment.id)
+        rows = list(sheet.rows("degenerate"))
+        held = [one for part in sheet.done if part.part.startswith("pairs") and part.fact_id
+                for one in lab.catalog.degenerate_sets_of(lab.refinement.id, part.fact_id)]  # fmt: skip
+    assert sorted(one.held.set.score for one in held) == pytest.approx(sorted(row["together"] for row in rows))
