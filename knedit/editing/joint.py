@@ -7,7 +7,8 @@ files. Sources: Meng et al. (ROME, NeurIPS 2022; MEMIT, ICLR 2023), Gupta et al.
 Shapes: u facts, n keys, F neurons of a layer, D hidden.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor
 
 from knedit.editing.apply import edited
+from knedit.editing.around import Mixture, Region, Surroundings, kept_too
 from knedit.editing.closed_form import factor_of, selector
 from knedit.editing.columns import choose_columns, editability
 from knedit.editing.decoys import decoys_of
 from knedit.editing.prior import NEUTRAL, subject_free
 from knedit.editing.solve import ValueChange
-from knedit.editing.statistics import Moment, Noise, Pricing, Statistics, noise_of
+from knedit.editing.statistics import Noise, Pricing
 from knedit.editing.targets import Search, Sought, Target, target_values
 from knedit.editing.wishes import Variety, Wish, contexts_of
 from knedit.errors import EditError
@@ -83,37 +85,6 @@ def widened(layers: Sequence[int], n_layers: int, n_facts: int) -> tuple[int, ..
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Neighbours:
-    """Subjects that an edit must leave alone, and their keys [n, F] a layer in the subjects' order.
-
-    `around` are keys [m, F] a layer at other tokens of their prompts.
-    """
-
-    subjects: tuple[str, ...]
-    keys: Mapping[int, Tensor]
-    around: Mapping[int, Tensor] = field(default_factory=dict)
-
-    def without(self, subjects: frozenset[str], layer: int) -> Tensor:
-        kept = [number for number, subject in enumerate(self.subjects) if subject not in subjects]
-        return self.keys[layer][kept].double().cpu()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
-    """What a solve knows beside the model: statistics, each relation's other subjects, sentences to put before prompts.
-
-    `kept` are facts that must stay as they are, protected ones and those that earlier edits changed: their keys are
-    priced one by one. `barred` are columns of a layer that no wish may have.
-    """
-
-    statistics: Statistics
-    sentences: Sequence[str]
-    neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
-    kept: Neighbours | None = None
-    barred: Mapping[int, frozenset[int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Solved:
     """One wish with its columns, their editability e and its mean key [F], each by layer, and its search's result."""
 
@@ -166,11 +137,13 @@ class Plan:
         self.solved: list[Solved] = []
         self._sought: list[Sought] = []
         self._factors: dict[int, Tensor] = {}
-        self._near = {layer: Moment.empty(model.layout.ffn_width) for layer in recipe.layers}
-        self._noises: dict[tuple[tuple[str, ...], int], Noise] = {}
+        self._mixture = Mixture(around, recipe.pricing, recipe.layers, model.layout.ffn_width)
+        self._regions: dict[str, Region] = {}
+        self._counts: Counter[str] = Counter()  # wishes of a region that were searched
 
     def search(self, wishes: Sequence[Wish]) -> None:
         """Choose columns and search vectors for some of the wishes, each as if it were alone."""
+        self._enter({wish.relation for wish in wishes})
         contexts = [contexts_of(wish, self.around.sentences, self.recipe.variety_of(wish)) for wish in wishes]
         sought = []
         for wish, own in zip(wishes, contexts, strict=True):
@@ -182,6 +155,7 @@ class Plan:
                 sought.append(Sought(queries, weights, "erase", tuple(self.recipe.margin * p for p in priors)))
             else:
                 sought.append(Sought(queries, weights, "update"))
+        recipe = self.recipe
         decoys = [self._decoys(wish, one) for wish, one in zip(wishes, sought, strict=True)]
         columns: list[dict[int, tuple[int, ...]]] = [{} for _ in wishes]
         prices: list[dict[int, float]] = [{} for _ in wishes]
@@ -189,20 +163,21 @@ class Plan:
         def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
             for layer, rows in keys.items():
                 near = self._near_keys(rows, sought[fact].weights, decoys[fact].get(layer))
-                noise = self._noise((wishes[fact].relation,), layer).beside(near)
+                region = self._regions[wishes[fact].relation]
+                noise = kept_too(region.noise(layer), self.around, recipe.pricing, self.subjects, layer).beside(near)
                 key = mean_key(rows, sought[fact].weights)
                 columns[fact][layer], prices[fact][layer] = self._columns(noise, key, wishes[fact], layer)
             return prices[fact]
 
-        recipe = self.recipe
         found = target_values(self.model, sought, recipe.layers, search=recipe.search, price=price)
         for fact, target in enumerate(found):
             weights = sought[fact].weights
             for layer, rows in target.keys.items():
-                self._near[layer].add(self._near_keys(rows, weights, decoys[fact].get(layer)))
+                self._mixture.add(layer, self._near_keys(rows, weights, decoys[fact].get(layer)))
             means = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
             kept = replace(target, keys={})  # thousands of facts' contexts would fill the memory
             self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, kept))
+            self._counts[wishes[fact].relation] += 1
         self._sought += sought
 
     def changes(self) -> tuple[ValueChange, ...]:
@@ -212,6 +187,7 @@ class Plan:
         """
         layers = sorted(self.recipe.layers)
         self._factors.clear()
+        self._enter(frozenset())
         columns = {layer: self._columns_of(layer) for layer in layers}
         olds = {layer: self.model.value_vectors(layer, columns[layer]).double().cpu() for layer in layers}
         found = tuple(self._change(layer, self.solved, columns[layer], olds[layer]) for layer in layers)
@@ -264,22 +240,17 @@ class Plan:
     def _columns_of(self, layer: int) -> tuple[int, ...]:
         """Return the columns of a layer that the plan changes."""
         if self.recipe.shared and self.recipe.columns:
-            noise = self._known(layer)
+            noise = self._mixture.noise(layer, self.subjects)
             keys = torch.stack([one.keys[layer] for one in self.solved])
             barred = self.around.barred.get(layer, frozenset())
             return tuple(sorted(choose_columns(noise, keys, limit=self.recipe.columns, barred=barred).indices))
         return tuple(sorted({column for one in self.solved for column in one.columns[layer]}))
 
-    def _known(self, layer: int) -> Noise:
-        """Return all that the plan's answers must say little to."""
-        known = self._noise(tuple(sorted({one.wish.relation for one in self.solved})), layer)
-        return Noise(known.dense + self._near[layer].total / len(self.solved), known.single)
-
     def _change(self, layer: int, wanted: Sequence[Solved], columns: Sequence[int], old: Tensor) -> ValueChange:
         keys = torch.stack([one.keys[layer] for one in wanted])
         wished = torch.stack([one.target.offsets[layer] for one in wanted])
         if layer not in self._factors:
-            self._factors[layer] = factor_of(self._known(layer), columns)
+            self._factors[layer] = factor_of(self._mixture.noise(layer, self.subjects), columns)
         deltas = wished.T @ selector(self._factors[layer], keys, columns, tolerance=self.recipe.tolerance).weights
         if not torch.isfinite(deltas).all():
             raise EditError(
@@ -299,32 +270,20 @@ class Plan:
             raise EditError("the subject moves no neuron of a layer", wish.target, "Choose other layers.")
         return tuple(sorted(found.indices)), found.editability[-1]
 
-    def _noise(self, relations: tuple[str, ...], layer: int) -> Noise:
-        """Return M without the wishes' own share; of one relation at a time, so that memory holds few of them."""
-        if (relations, layer) not in self._noises:
-            if any(others != relations for others, _ in self._noises):
-                self._noises.clear()
-            self._noises[relations, layer] = self._beside_kept(Noise(self._dense(relations, layer)), layer)
-        return self._noises[relations, layer]
-
-    def _dense(self, relations: Sequence[str], layer: int) -> Tensor:
-        known = [self.around.neighbours[name] for name in relations if name in self.around.neighbours]
-        others = torch.cat([one.without(self.subjects, layer) for one in known]) if known else None
-        told = [one.around[layer] for one in known if layer in one.around]
-        prompts = torch.cat(told) if told else None
-        return noise_of(self.around.statistics, layer, self.recipe.pricing, others, prompts).dense
-
-    def _beside_kept(self, noise: Noise, layer: int) -> Noise:
-        if self.around.kept is None:
-            return noise
-        return noise.beside(self.around.kept.without(self.subjects, layer) * self.recipe.pricing.kept**0.5)
+    def _enter(self, relations: Set[str]) -> None:
+        """Make the surroundings of some relations; what others' wishes must say little to is counted in and dropped."""
+        for relation in self._regions.keys() - relations:
+            region = self._regions.pop(relation)
+            if self._counts[relation]:
+                self._mixture.add_region(region, self._counts.pop(relation))
+        for relation in sorted(relations - self._regions.keys()):
+            self._regions[relation] = Region(self.around, self.recipe.pricing, relation, self.subjects)
 
     def _decoys(self, wish: Wish, sought: Sought) -> Mapping[int, Tensor]:
         if not self.recipe.decoys or self.model.encoder_decoder:
             return {}
-        known = self.around.neighbours.get(wish.relation)
-        donors = sorted(set(known.subjects if known else ()) - self.subjects)
-        queries = decoys_of(self.model, sought.queries[0], donors, limit=self.recipe.decoys)
+        others = self._regions[wish.relation].others
+        queries = decoys_of(self.model, sought.queries[0], others, limit=self.recipe.decoys)
         return keys_at_sites(self.model, queries, self.recipe.layers) if queries else {}
 
     def _near_keys(self, keys: Tensor, weights: Sequence[float], decoys: Tensor | None) -> Tensor:

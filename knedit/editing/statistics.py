@@ -10,7 +10,7 @@ Shapes: n keys, F neurons of a layer, or those of it that are counted.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -63,6 +63,20 @@ class Statistics:
     sha256: str
     subjects: Mapping[int, Moment]
     text: Mapping[int, Moment]
+    _bases: dict[tuple[int, float, float], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def base(self, layer: int, pricing: "Pricing") -> Tensor:
+        """Return what M is of without any relation: the priced means [F, F], made once and not to be written to.
+
+        Raises EditError where nothing was counted.
+        """
+        key = (layer, pricing.subjects, pricing.text)
+        if key not in self._bases:
+            subjects, text = self.subjects[layer], self.text[layer]
+            if subjects.count + text.count == 0:
+                raise EditError("the statistics have counted no key", f"layer {layer}", "Take them from a longer text.")
+            self._bases[key] = (subjects.mean * pricing.subjects).add_(text.mean, alpha=pricing.text)
+        return self._bases[key]
 
     def check(self, sha256: str, layers: Sequence[int]) -> None:
         """Raise EditError unless these are statistics of those weights and hold those layers."""
@@ -83,29 +97,32 @@ class Statistics:
 class Noise:
     """The keys M that one layer's solve shall say little to: a matrix [F, F] and single weighted keys [n, F] beside it.
 
-    M = dense + Σ keyᵀ key; kept apart, so that a fact's own share costs no second matrix.
+    M = dense + Σ keyᵀ key + ridge · 1; kept apart, so that what a fact or a relation adds costs no second matrix.
     """
 
     dense: Tensor
     single: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
+    ridge: float = 0.0
 
     def diagonal(self) -> Tensor:
-        found = self.dense.diagonal().clone()
+        found = self.dense.diagonal() + self.ridge
         return found + self.single.square().sum(0) if len(self.single) else found
 
     def row(self, column: int) -> Tensor:
-        found = self.dense[column]
-        return found + self.single[:, column] @ self.single if len(self.single) else found.clone()
+        found = self.dense[column].clone()
+        found[column] += self.ridge
+        return found + self.single[:, column] @ self.single if len(self.single) else found
 
     def block(self, columns: Sequence[int]) -> Tensor:
         chosen = list(columns)
         found = self.dense[chosen][:, chosen]
-        return found + self.single[:, chosen].T @ self.single[:, chosen] if len(self.single) else found
+        found.diagonal().add_(self.ridge)
+        return found.addmm_(self.single[:, chosen].T, self.single[:, chosen]) if len(self.single) else found
 
     def beside(self, keys: Tensor) -> "Noise":
         """Return the same with more single keys [n, F]; the matrix is shared."""
         exact = keys.double().cpu()
-        return Noise(self.dense, torch.cat([self.single, exact]) if len(self.single) else exact)
+        return Noise(self.dense, torch.cat([self.single, exact]) if len(self.single) else exact, self.ridge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +156,11 @@ def noise_of(
     `prompts` [n, F] are those of other tokens in what these subjects are asked by. Raises EditError where nothing was
     counted.
     """
-    subjects, text = statistics.subjects[layer], statistics.text[layer]
-    if subjects.count + text.count == 0:
-        raise EditError("the statistics have counted no key", f"layer {layer}", "Take them from a longer text.")
-    dense = pricing.subjects * subjects.mean + pricing.text * text.mean
+    noise = Noise(statistics.base(layer, pricing))
     for keys, weight in ((protected, pricing.relation), (prompts, pricing.prompts)):
         if keys is not None and len(keys):
-            exact = keys.double().cpu()
-            dense = dense.addmm(exact.T, exact, alpha=weight / len(exact))
-    dense.diagonal().add_(pricing.ridge * float(dense.diagonal().mean()))
-    return Noise(dense)
+            noise = noise.beside(keys.double() * (weight / len(keys)) ** 0.5)
+    return replace(noise, ridge=pricing.ridge * float(noise.diagonal().mean()))
 
 
 def count_subjects(model: Model, queries: Sequence[Query], layers: Sequence[int]) -> dict[int, Moment]:

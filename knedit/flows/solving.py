@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from knedit.catalog.store import Catalog
-from knedit.editing.joint import Recipe, Solution, Solved, Surroundings, default_layers, solve_wishes, widened
+from knedit.editing.around import Surroundings
+from knedit.editing.joint import Recipe, Solution, Solved, default_layers, solve_wishes, widened
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron
@@ -109,7 +110,8 @@ def solve_together(
 
     With `on_failure` "skip" such facts are left out, told on the log, and the others solved without them.
     """
-    recipe = recipe_of(model.layout, choices, sum(len(goal.facts) for goal in goals.values()))
+    facts = sum(len(goal.facts) for goal in goals.values()) + len(earlier.targets)  # the weights hold those already
+    recipe = recipe_of(model.layout, choices, facts)
     wished, broken = wishes_of(catalog, model, goals, earlier, recipe)
     failures = {target: f"{error.what} ({error.where})" for target, error in broken.items()}
     _tell(failures, choices, wished)

@@ -105,21 +105,50 @@ def find_statistics(
 
 
 def load_statistics(sha256: str, layers: Sequence[int]) -> "Statistics":
-    """Return the layers' kept statistics. Raises EditError where one is missing, or is of other weights."""
-    import torch
+    """Return the layers' kept statistics, whose tables are read when they are asked for.
 
-    from knedit.editing.statistics import Moment, Statistics
+    Raises EditError where one is missing, or is of other weights.
+    """
+    from knedit.editing.statistics import Statistics
 
-    moments: dict[str, dict[int, Moment]] = {kind: {} for kind in KINDS}
-    for layer in layers:
-        found = read_moments(_file(sha256, layer))
+    editions = kept_editions(sha256, layers)
+    missing = [layer for layer in layers if layer not in editions]
+    if missing:
+        what = f"the statistics hold no layer {missing[0]}"
+        raise EditError(what, "statistics", "Run: knedit statistics CHECKPOINT")
+    return Statistics(
+        sha256, _KeptMoments(sha256, tuple(layers), "subjects"), _KeptMoments(sha256, tuple(layers), "text")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptMoments(Mapping[int, "Moment"]):
+    """The kept moments of one kind, by layer; nothing is held, for all of them would be most of a solve's memory."""
+
+    sha256: str
+    layers: tuple[int, ...]
+    kind: str
+
+    def __getitem__(self, layer: int) -> "Moment":
+        import torch
+
+        from knedit.editing.statistics import Moment
+
+        if layer not in self.layers:
+            raise KeyError(layer)
+        found = read_moments(_file(self.sha256, layer), only=self.kind)
         if found is None:
-            raise EditError(f"the statistics hold no layer {layer}", "statistics", "Run: knedit statistics CHECKPOINT")
+            what = f"the statistics of layer {layer} are gone"
+            raise EditError(what, str(_file(self.sha256, layer)), "Run: knedit statistics CHECKPOINT")
         about, tables = found
-        _check(about, sha256, layer)
-        for kind in KINDS:
-            moments[kind][layer] = Moment(torch.from_numpy(tables[kind]), int(about[kind]))
-    return Statistics(sha256, moments["subjects"], moments["text"])
+        _check(about, self.sha256, layer)
+        return Moment(torch.from_numpy(tables[self.kind]), int(about[self.kind]))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
 
 
 def take_statistics(

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from knedit.editing.apply import edited
-from knedit.editing.joint import Neighbours, Recipe, Solution, Surroundings, solve_wishes, widened
+from knedit.editing.around import Neighbours, Surroundings
+from knedit.editing.joint import Recipe, Solution, solve_wishes, widened
 from knedit.editing.prior import subject_free, without_subject
 from knedit.editing.statistics import Moment, Statistics
 from knedit.editing.targets import Search
@@ -49,7 +50,7 @@ def around(model: Model) -> Surroundings:
     for layer, moment in moments.items():
         moment.add(keys[layer])
     statistics = Statistics("", moments, moments)
-    return Surroundings(statistics, SENTENCES, {"capital": Neighbours(SUBJECTS, keys)})
+    return Surroundings(statistics, SENTENCES, {"capital": Neighbours(SUBJECTS, keys)}.get)
 
 
 def prompt(text: str, said: str) -> Prompt:

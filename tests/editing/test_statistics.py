@@ -80,7 +80,9 @@ def test_the_kinds_of_keys_are_weighed_as_priced() -> None:
     expected = 2 * keys[:10].T @ keys[:10] / 10 + 0.5 * keys[10:20].T @ keys[10:20] / 10
     expected += 3 * keys[20:].T @ keys[20:] / 10
     expected += 0.1 * expected.diagonal().mean() * torch.eye(4, dtype=torch.float64)
-    torch.testing.assert_close(found.dense, expected)
+    torch.testing.assert_close(found.block(range(4)), expected)
+    torch.testing.assert_close(found.row(2), expected[2])
+    torch.testing.assert_close(found.diagonal(), expected.diagonal())
     assert torch.equal(subjects.total, keys[:10].T @ keys[:10])
 
 
