@@ -81,7 +81,6 @@ class Mixture:
     def __init__(self, around: Surroundings, pricing: Pricing, layers: Sequence[int], width: int) -> None:
         self._around, self._pricing = around, pricing
         self._totals = {layer: torch.zeros(width, width, dtype=torch.float64) for layer in layers}
-        self._ridges = dict.fromkeys(layers, 0.0)
         self._count = 0
 
     def add(self, layer: int, keys: Tensor) -> None:
@@ -92,18 +91,15 @@ class Mixture:
         """Count in what so many wishes of one region must all say little to, and the wishes."""
         self._count += count
         for layer, total in self._totals.items():
-            noise = region.noise(layer)
-            self._ridges[layer] += count * noise.ridge
-            if len(noise.single):
-                total.addmm_(noise.single.T, noise.single, alpha=count)
+            single = region.noise(layer).single
+            if len(single):
+                total.addmm_(single.T, single, alpha=count)
 
     def noise(self, layer: int, subjects: frozenset[str]) -> Noise:
         """Return the mean, and beside it the facts that must stay, less those of `subjects`."""
         base = self._around.statistics.base(layer, self._pricing)
         mean = torch.add(base, self._totals[layer], alpha=1 / max(self._count, 1))
-        return kept_too(
-            Noise(mean, ridge=self._ridges[layer] / max(self._count, 1)), self._around, self._pricing, subjects, layer
-        )
+        return kept_too(Noise(mean), self._around, self._pricing, subjects, layer)
 
 
 def kept_too(noise: Noise, around: Surroundings, pricing: Pricing, subjects: frozenset[str], layer: int) -> Noise:

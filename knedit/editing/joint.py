@@ -64,6 +64,9 @@ class Recipe:
         return self.erasing if wish.new is None else self.variety
 
 
+Groups = tuple[tuple[int, ...], ...]
+
+
 def default_layers(n_layers: int) -> tuple[int, ...]:
     """Return the layers to edit where nobody swept them: a fifth of all, from a tenth of the way up.
 
@@ -86,7 +89,10 @@ def widened(layers: Sequence[int], n_layers: int, n_facts: int) -> tuple[int, ..
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solved:
-    """One wish with its columns, their editability e and its mean key [F], each by layer, and its search's result."""
+    """One wish with its columns, their editability e and its mean keys [g, F], each by layer, and its search's result.
+
+    There is one key for each group of contexts that are alike at the subject.
+    """
 
     wish: Wish
     columns: Mapping[int, tuple[int, ...]]
@@ -136,6 +142,7 @@ class Plan:
         self.subjects = frozenset(wish.subject for wish in wishes)
         self.solved: list[Solved] = []
         self._sought: list[Sought] = []
+        self._groups: list[Groups] = []
         self._factors: dict[int, Tensor] = {}
         self._mixture = Mixture(around, recipe.pricing, recipe.layers, model.layout.ffn_width)
         self._regions: dict[str, Region] = {}
@@ -160,25 +167,29 @@ class Plan:
         columns: list[dict[int, tuple[int, ...]]] = [{} for _ in wishes]
         prices: list[dict[int, float]] = [{} for _ in wishes]
 
+        groups: list[Groups] = [() for _ in wishes]
+
         def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
+            groups[fact] = alike(keys)
             for layer, rows in keys.items():
-                near = self._near_keys(rows, sought[fact].weights, decoys[fact].get(layer))
+                near = self._near_keys(rows, sought[fact].weights, groups[fact], decoys[fact].get(layer))
                 region = self._regions[wishes[fact].relation]
                 noise = kept_too(region.noise(layer), self.around, recipe.pricing, self.subjects, layer).beside(near)
-                key = mean_key(rows, sought[fact].weights)
-                columns[fact][layer], prices[fact][layer] = self._columns(noise, key, wishes[fact], layer)
+                means = mean_keys(rows, sought[fact].weights, groups[fact])
+                columns[fact][layer], prices[fact][layer] = self._columns(noise, means, wishes[fact], layer)
             return prices[fact]
 
         found = target_values(self.model, sought, recipe.layers, search=recipe.search, price=price)
         for fact, target in enumerate(found):
             weights = sought[fact].weights
             for layer, rows in target.keys.items():
-                self._mixture.add(layer, self._near_keys(rows, weights, decoys[fact].get(layer)))
-            means = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
+                self._mixture.add(layer, self._near_keys(rows, weights, groups[fact], decoys[fact].get(layer)))
+            means = {layer: mean_keys(rows, weights, groups[fact]) for layer, rows in target.keys.items()}
             kept = replace(target, keys={})  # thousands of facts' contexts would fill the memory
             self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, kept))
             self._counts[wishes[fact].relation] += 1
         self._sought += sought
+        self._groups += groups
 
     def changes(self) -> tuple[ValueChange, ...]:
         """Return the value vectors that give every searched wish its vectors, and what the edited network lacked still.
@@ -228,27 +239,28 @@ class Plan:
                     now = replace(one.target, left=target.left, worst=target.worst, converged=held)
                     self.solved[number] = replace(one, target=now)
                     if target.steps:
-                        found[number] = self._lacking(one, self._sought[number], target)
+                        found[number] = self._lacking(number, target)
         return found
 
-    def _lacking(self, one: Solved, sought: Sought, target: Target) -> Solved:
-        """Return what one wish lacks, with the mean key of the contexts that lack it."""
-        weights = [w if open_ else 0.1 * w for w, open_ in zip(sought.weights, target.open_, strict=True)]
-        keys = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
-        return replace(one, keys=keys, target=replace(target, keys={}))
+    def _lacking(self, number: int, target: Target) -> Solved:
+        """Return what one wish lacks, with the mean keys of the contexts that lack it."""
+        weights = self._sought[number].weights
+        counts = [w if open_ else 0.1 * w for w, open_ in zip(weights, target.open_, strict=True)]
+        keys = {layer: mean_keys(rows, counts, self._groups[number]) for layer, rows in target.keys.items()}
+        return replace(self.solved[number], keys=keys, target=replace(target, keys={}))
 
     def _columns_of(self, layer: int) -> tuple[int, ...]:
         """Return the columns of a layer that the plan changes."""
         if self.recipe.shared and self.recipe.columns:
             noise = self._mixture.noise(layer, self.subjects)
-            keys = torch.stack([one.keys[layer] for one in self.solved])
+            keys = torch.cat([one.keys[layer] for one in self.solved])
             barred = self.around.barred.get(layer, frozenset())
             return tuple(sorted(choose_columns(noise, keys, limit=self.recipe.columns, barred=barred).indices))
         return tuple(sorted({column for one in self.solved for column in one.columns[layer]}))
 
     def _change(self, layer: int, wanted: Sequence[Solved], columns: Sequence[int], old: Tensor) -> ValueChange:
-        keys = torch.stack([one.keys[layer] for one in wanted])
-        wished = torch.stack([one.target.offsets[layer] for one in wanted])
+        keys = torch.cat([one.keys[layer] for one in wanted])
+        wished = torch.cat([one.target.offsets[layer].expand(len(one.keys[layer]), -1) for one in wanted])
         if layer not in self._factors:
             self._factors[layer] = factor_of(self._mixture.noise(layer, self.subjects), columns)
         deltas = wished.T @ selector(self._factors[layer], keys, columns, tolerance=self.recipe.tolerance).weights
@@ -260,15 +272,17 @@ class Plan:
             )
         return ValueChange(layer, tuple(columns), old, old + deltas.T)
 
-    def _columns(self, noise: Noise, key: Tensor, wish: Wish, layer: int) -> tuple[tuple[int, ...], float]:
+    def _columns(self, noise: Noise, keys: Tensor, wish: Wish, layer: int) -> tuple[tuple[int, ...], float]:
         barred = self.around.barred.get(layer, frozenset())
         if not self.recipe.columns:
-            every = tuple(column for column in range(len(key)) if column not in barred)
-            return every, editability(noise, key, every)
-        found = choose_columns(noise, key, limit=self.recipe.columns, barred=barred)
+            every = tuple(column for column in range(keys.shape[-1]) if column not in barred)
+            return every, editability(noise, keys, every)
+        lengths = keys.norm(dim=1, keepdim=True).clamp(min=1e-12)  # so that none of several keys is overlooked
+        found = choose_columns(noise, keys / lengths, limit=self.recipe.columns, barred=barred)
         if not found.indices:
             raise EditError("the subject moves no neuron of a layer", wish.target, "Choose other layers.")
-        return tuple(sorted(found.indices)), found.editability[-1]
+        chosen = tuple(sorted(found.indices))
+        return chosen, editability(noise, keys, chosen)
 
     def _enter(self, relations: Set[str]) -> None:
         """Make the surroundings of some relations; what others' wishes must say little to is counted in and dropped."""
@@ -286,10 +300,14 @@ class Plan:
         queries = decoys_of(self.model, sought.queries[0], others, limit=self.recipe.decoys)
         return keys_at_sites(self.model, queries, self.recipe.layers) if queries else {}
 
-    def _near_keys(self, keys: Tensor, weights: Sequence[float], decoys: Tensor | None) -> Tensor:
+    def _near_keys(self, keys: Tensor, weights: Sequence[float], groups: Groups, decoys: Tensor | None) -> Tensor:
         """Return what a fact must be told from: its contexts' deviations and its decoys, each priced: [n, F]."""
         counts = torch.tensor(weights, dtype=torch.float64)
-        deviations = (keys - mean_key(keys, weights)) * (counts / counts.sum()).sqrt()[:, None]
+        means = mean_keys(keys, weights, groups)
+        own = torch.empty_like(keys)
+        for group, mean in zip(groups, means, strict=True):
+            own[list(group)] = mean
+        deviations = (keys - own) * (counts / counts.sum()).sqrt()[:, None]
         parts = [deviations * self.recipe.pricing.contexts**0.5]
         if decoys is not None and len(decoys):
             parts.append(decoys.double() * (self.recipe.pricing.decoys / len(decoys)) ** 0.5)
@@ -306,10 +324,27 @@ def _nothing(one: Solved) -> Solved:
     return replace(one, target=replace(one.target, offsets=none, steps=0))
 
 
-def mean_key(keys: Tensor, weights: Sequence[float]) -> Tensor:
-    """Return the weighted mean [F] of keys [n, F]: the one key a fact is solved for. Source: r-ROME (Gupta et al.)."""
+def alike(keys: Mapping[int, Tensor], *, least: float = 0.5) -> Groups:
+    """Return the contexts, by number, in groups of which one key can speak: those like the first, and the others.
+
+    `keys` [n, F] a layer; contexts are alike whose keys have a cosine of `least` or more, the mean over the layers. A
+    subject that begins a text is often unlike the same subject further on, for its tokens take part in what the first
+    token does for the whole text.
+    """
+    cosines = torch.stack([torch.cosine_similarity(rows, rows[:1], dim=1) for rows in keys.values()]).mean(0)
+    first = tuple(number for number, cosine in enumerate(cosines.tolist()) if number == 0 or cosine >= least)
+    others = tuple(number for number in range(len(cosines)) if number not in first)
+    return (first, others) if others else (first,)
+
+
+def mean_keys(keys: Tensor, weights: Sequence[float], groups: Groups) -> Tensor:
+    """Return the weighted mean of each group of keys [n, F]: the keys [g, F] that a fact is solved for.
+
+    Source: r-ROME (Gupta et al., 2024), which has one for all contexts.
+    """
     counts = torch.tensor(weights, dtype=torch.float64)
-    return (counts[:, None] * keys).sum(0) / counts.sum()
+    chosen = [list(group) for group in groups]
+    return torch.stack([(counts[some, None] * keys[some]).sum(0) / counts[some].sum() for some in chosen])
 
 
 def _query(model: Model, wish: Wish, text: str) -> Query:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 KEEP_EVERY = 30.0  # seconds between two times that a run's count so far is kept
 WINDOW = 256  # tokens of running text read at once
 _AT_ONCE, _WINDOWS = 64, 16  # prompts, and windows of text, of one part
-KINDS = ("subjects", "text")
+KINDS = ("subjects", "text", "first")
 
 Progress = Callable[[Standing], None]
 
@@ -53,7 +53,8 @@ def kept_editions(sha256: str, layers: Sequence[int]) -> dict[int, str]:
         about = read_about(_file(sha256, layer))
         if about is not None:
             _check(about, sha256, layer)
-            found[layer] = about["source"]
+            if all(kind in about for kind in KINDS):  # files of earlier versions lack some
+                found[layer] = about["source"]
     return found
 
 
@@ -116,9 +117,8 @@ def load_statistics(sha256: str, layers: Sequence[int]) -> "Statistics":
     if missing:
         what = f"the statistics hold no layer {missing[0]}"
         raise EditError(what, "statistics", "Run: knedit statistics CHECKPOINT")
-    return Statistics(
-        sha256, _KeptMoments(sha256, tuple(layers), "subjects"), _KeptMoments(sha256, tuple(layers), "text")
-    )
+    subjects, text, first = (_KeptMoments(sha256, tuple(layers), kind) for kind in KINDS)
+    return Statistics(sha256, subjects, text, first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,14 +269,20 @@ class _Count:
         return {"sha256": self.sha256, "source": self.source.edition, "layers": ",".join(map(str, self.layers))}
 
     def add(self, model: "Model", part: _Part) -> None:
-        from knedit.editing.statistics import count_subjects, count_text
+        from knedit.editing.statistics import count_first, count_subjects, count_text
 
-        kind = "subjects" if part.queries else "text"
-        found = count_subjects(model, part.queries, self.layers) if part.queries else None
-        found = count_text(model, part.texts, self.layers) if found is None else found
+        if part.queries:
+            self._merge("subjects", count_subjects(model, part.queries, self.layers))
+        else:
+            self._merge("text", count_text(model, part.texts, self.layers))
+        if not model.encoder_decoder:  # its decoder's first token is no text's
+            read = part.texts or tuple(query.tokens for query in part.queries)
+            self._merge("first", count_first(model, read, self.layers))
+        self.done += 1
+
+    def _merge(self, kind: str, found: Mapping[int, "Moment"]) -> None:
         for layer in self.layers:
             self.moments[kind][layer] = self.moments[kind][layer].merged(found[layer])
-        self.done += 1
 
     def keep(self) -> None:
         every = {f"{kind}.{layer}": self.moments[kind][layer] for kind in KINDS for layer in self.layers}

@@ -49,7 +49,7 @@ def around(model: Model) -> Surroundings:
     moments = {layer: Moment.empty(model.layout.ffn_width) for layer in RECIPE.layers}
     for layer, moment in moments.items():
         moment.add(keys[layer])
-    statistics = Statistics("", moments, moments)
+    statistics = Statistics("", moments, moments, moments)
     return Surroundings(statistics, SENTENCES, {"capital": Neighbours(SUBJECTS, keys)}.get)
 
 
