@@ -7,6 +7,7 @@ files. Sources: Meng et al. (ROME, NeurIPS 2022; MEMIT, ICLR 2023), Gupta et al.
 Shapes: u facts, n keys, F neurons of a layer, D hidden.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from knedit.editing.around import Mixture, Region, Surroundings, kept_too
 from knedit.editing.closed_form import factor_of, selector
 from knedit.editing.columns import choose_columns, editability
 from knedit.editing.decoys import decoys_of
+from knedit.editing.objectives import ending
 from knedit.editing.prior import NEUTRAL, subject_free
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Noise, Pricing
@@ -47,7 +49,7 @@ class Recipe:
     layers: tuple[int, ...]
     columns: int = 64
     shared: bool = False
-    tolerance: float = 0.02
+    tolerance: float = 0.1
     together: int = 4
     decoys: int = 24
     margin: float = 0.2
@@ -59,12 +61,24 @@ class Recipe:
     variety: Variety = field(default_factory=Variety)
     erasing: Variety = field(default_factory=lambda: Variety(wordings=8))
 
+    def for_facts(self, n_layers: int, n_facts: int) -> "Recipe":
+        """Return the recipe for so many facts of one model, those counted that its weights were given before.
+
+        What an answer does to its own surroundings it does alone, but what all of them do to running text adds up: the
+        more facts, the more layers share them, the more text counts beside the rest, and the less a fact may cost.
+        """
+        price = replace(self.pricing, text=self.pricing.text * (1 + n_facts / FEW))
+        search = replace(self.search, worth=self.search.worth + n_facts * SHARE)
+        return replace(self, layers=widened(self.layers, n_layers, n_facts), pricing=price, search=search)
+
     def variety_of(self, wish: Wish) -> Variety:
         """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
         return self.erasing if wish.new is None else self.variety
 
 
 Groups = tuple[tuple[int, ...], ...]
+FEW = 15  # facts of a plan at which text counts twice as much
+SHARE = 2e-5  # nats that one fact must gain for a unit of damage, for each fact of a plan
 
 
 def default_layers(n_layers: int) -> tuple[int, ...]:
@@ -161,7 +175,7 @@ class Plan:
                 priors = subject_free(self.model, wish, texts, self.recipe.neutral)
                 sought.append(Sought(queries, weights, "erase", tuple(self.recipe.margin * p for p in priors)))
             else:
-                sought.append(Sought(queries, weights, "update"))
+                sought.append(Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update"))
         recipe = self.recipe
         decoys = [self._decoys(wish, one) for wish, one in zip(wishes, sought, strict=True)]
         columns: list[dict[int, tuple[int, ...]]] = [{} for _ in wishes]
@@ -345,6 +359,12 @@ def mean_keys(keys: Tensor, weights: Sequence[float], groups: Groups) -> Tensor:
     counts = torch.tensor(weights, dtype=torch.float64)
     chosen = [list(group) for group in groups]
     return torch.stack([(counts[some, None] * keys[some]).sum(0) / counts[some].sum() for some in chosen])
+
+
+def _ended(model: Model, query: Query) -> Query:
+    """Return a query that asks for the end of the answer's last word as well, where the model can be asked that."""
+    able = not model.masked and not model.encoder_decoder
+    return ending(query) if able and len(query.tokens) < (model.max_tokens or math.inf) else query
 
 
 def _query(model: Model, wish: Wish, text: str) -> Query:

@@ -143,7 +143,7 @@ class Pricing:
     prompts: float = 3.0
     contexts: float = 1.0
     decoys: float = 4.0
-    kept: float = 1.0
+    kept: float = 0.05
     ridge: float = 1e-3
 
 

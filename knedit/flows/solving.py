@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from knedit.catalog.store import Catalog
 from knedit.editing.around import Surroundings
-from knedit.editing.joint import Recipe, Solution, Solved, default_layers, solve_wishes, widened
+from knedit.editing.joint import Recipe, Solution, Solved, default_layers, solve_wishes
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron
@@ -78,7 +78,8 @@ def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
     Raises EditError for layers that the model has not, or has twice.
     """
     usual = choices.swept or default_layers(layout.n_layers)
-    layers = choices.layers or widened(usual, layout.n_layers, n_facts)
+    recipe = Recipe(usual).for_facts(layout.n_layers, n_facts)
+    layers = choices.layers or recipe.layers
     if beyond := [layer for layer in layers if not 0 <= layer < layout.n_layers]:
         what = f"the model has no layer {beyond[0]}"
         raise EditError(what, "--layers", f"Choose among 0 … {layout.n_layers - 1}.")
@@ -87,7 +88,7 @@ def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
         first = next(n for n, block in enumerate(blocks) if block in blocks[:n])
         what = f"the layers {layers[blocks.index(blocks[first])]} and {layers[first]} share their weights"
         raise EditError(what, "--layers", "Choose layers with weights of their own.")
-    recipe = Recipe(layers)
+    recipe = replace(recipe, layers=layers)
     if choices.columns is not None:
         recipe = replace(recipe, columns=choices.columns)
     if choices.steps is not None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 from knedit.checkpoints.moments import read_about, read_moments, write_moments
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_EVERY = 30.0  # seconds between two times that a run's count so far is kept
 WINDOW = 256  # tokens of running text read at once
+SPOKEN, _BEGUN = 128, 2  # tokens of a text that the model says, and of its beginning
 _AT_ONCE, _WINDOWS = 64, 16  # prompts, and windows of text, of one part
 KINDS = ("subjects", "text", "first")
 
@@ -186,10 +188,11 @@ def take_statistics(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is counted at once: windows of running text, or prompts."""
+    """What is counted at once: windows of running text, or prompts, or texts that the model shall go on with."""
 
     texts: tuple[tuple[int, ...], ...] = ()
     queries: tuple["Query", ...] = ()
+    begun: tuple[tuple[int, ...], ...] = ()
 
 
 def _parts(model: "Model", source: Source) -> Iterator[_Part]:
@@ -203,6 +206,17 @@ def _parts(model: "Model", source: Source) -> Iterator[_Part]:
     windows = _windows(model, source)
     while some := tuple(islice(windows, _WINDOWS)):
         yield _Part(texts=some)
+    if not model.masked:
+        begun = _beginnings(model, source)
+        for first in range(0, len(begun), _AT_ONCE):
+            yield _Part(begun=begun[first : first + _AT_ONCE])
+
+
+def _beginnings(model: "Model", source: Source) -> tuple[tuple[int, ...], ...]:
+    """Return how texts that the model shall say begin: the first tokens of the source's own, drawn by chance."""
+    read = [tuple(model.tokenizer(text, verbose=False)["input_ids"][:_BEGUN]) for text in source.texts]
+    able = sorted({tokens for tokens in read if len(tokens) == _BEGUN})
+    return tuple(Random(source.edition).choices(able, k=source.sampled)) if able else ()  # noqa: S311
 
 
 def _windows(model: "Model", source: Source) -> Iterator[tuple[int, ...]]:
@@ -271,12 +285,18 @@ class _Count:
     def add(self, model: "Model", part: _Part) -> None:
         from knedit.editing.statistics import count_first, count_subjects, count_text
 
+        texts: Sequence[tuple[int, ...]] = part.texts
+        if part.begun:
+            from knedit.models.sampling import sample_texts
+
+            length = min(SPOKEN, model.max_tokens or SPOKEN)
+            texts = sample_texts(model, part.begun, length=length, seed=self.done)
         if part.queries:
             self._merge("subjects", count_subjects(model, part.queries, self.layers))
         else:
-            self._merge("text", count_text(model, part.texts, self.layers))
+            self._merge("text", count_text(model, texts, self.layers))
         if not model.encoder_decoder:  # its decoder's first token is no text's
-            read = part.texts or tuple(query.tokens for query in part.queries)
+            read = texts or [query.tokens for query in part.queries]
             self._merge("first", count_first(model, read, self.layers))
         self.done += 1
 

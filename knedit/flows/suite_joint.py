@@ -57,12 +57,12 @@ class JointSolver:
     _around_keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
 
     def __call__(self, model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext) -> SolvedRewrites:
-        from knedit.editing.joint import Plan, widened
+        from knedit.editing.joint import Plan
 
         began = time.perf_counter()
         recipe = self.recipe if context.columns is None else replace(self.recipe, columns=context.columns)
         facts = len(rewrites) + len(context.earlier)  # the weights hold those already
-        recipe = replace(recipe, layers=widened(recipe.layers, model.layout.n_layers, facts))
+        recipe = recipe.for_facts(model.layout.n_layers, facts)
         if context.earlier or recipe.layers != self._layers:
             self._keys.clear()  # the weights moved since, or other layers are asked for
             self._around_keys.clear()
