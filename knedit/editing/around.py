@@ -107,4 +107,5 @@ def kept_too(noise: Noise, around: Surroundings, pricing: Pricing, subjects: fro
     if around.kept is None:
         return noise
     kept = around.kept.without(subjects, layer)
-    return noise.beside(kept * pricing.kept**0.5) if len(kept) else noise
+    price = min(pricing.kept, pricing.kept_all / max(len(kept), 1))
+    return noise.beside(kept * price**0.5) if len(kept) else noise

@@ -78,7 +78,7 @@ class Recipe:
 
 Groups = tuple[tuple[int, ...], ...]
 FEW = 15  # facts of a plan at which text counts twice as much
-SHARE = 2e-5  # nats that one fact must gain for a unit of damage, for each fact of a plan
+SHARE = 4e-6  # nats that one fact must gain for a unit of damage, for each fact of a plan
 
 
 def default_layers(n_layers: int) -> tuple[int, ...]:

@@ -41,11 +41,10 @@ Objective = Callable[[Tensor, Asked], tuple[Tensor, Tensor]]
 
 def _say(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
     tokens = [token for _, token in asked.places if token != WORD_END]
-    said = -spread[range(len(tokens)), tokens]
+    loss = -spread[range(len(tokens)), tokens].mean()
     if asked.parts is not None:
         on = spread[len(tokens)][asked.parts.to(spread.device)].exp().sum()
-        said = torch.cat([said, -torch.log1p(-on.clamp(max=1 - 1e-6))[None]])
-    loss = said.mean()
+        loss = loss - torch.log1p(-on.clamp(max=1 - 1e-6))
     return loss, loss.detach()
 
 

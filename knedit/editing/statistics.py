@@ -132,7 +132,8 @@ class Pricing:
     `first` are the first tokens of texts: in some layers their activations are hundreds of times as large as any
     other's, all later tokens attend to what becomes of them, and means over all tokens would not show them. `prompts`
     are the other tokens of the relation's prompts, `kept` the facts that must stay. All of them are means over their
-    keys, but for those of kept facts, which count one by one; `ridge` is relative to the mean of the diagonal of
+    keys, but for those of kept facts, which count one by one, and all together `kept_all` at most: beyond, hundreds of
+    them would leave nothing else to count. `ridge` is relative to the mean of the diagonal of
     subjects and text.
     """
 
@@ -143,7 +144,8 @@ class Pricing:
     prompts: float = 3.0
     contexts: float = 1.0
     decoys: float = 4.0
-    kept: float = 0.05
+    kept: float = 1.0
+    kept_all: float = 10.0
     ridge: float = 1e-3
 
 
