@@ -134,7 +134,7 @@ class _Hunt:
             lengths = sum(slope.square().sum(1) for slope in slopes.values())
             assert isinstance(lengths, Tensor)
             lengths = lengths.sqrt().clamp(min=1e-12)
-            self._note_worth(active, lengths)
+            self._note_worth(active, gaps, lengths)
             active = [fact for fact in active if self._open(fact)]
             far = torch.minimum(gaps / lengths, self.reach) / lengths  # [U]
             for layer, leaf in self.leaves.items():
@@ -201,13 +201,17 @@ class _Hunt:
         return torch.stack([keys[n] for n in self._contexts(fact)])
 
     @torch.no_grad()
-    def _note_worth(self, active: Sequence[int], lengths: Tensor) -> None:
-        """Note what going on would gain each fact for a unit of damage: the slope over that of ‖leaf‖² / mean e."""
+    def _note_worth(self, active: Sequence[int], gaps: Tensor, lengths: Tensor) -> None:
+        """Note what going on would gain each fact for a unit of damage: the slope over that of ‖leaf‖² / mean e.
+
+        Before the first step, what all of it would gain were the slope straight.
+        """
         moved = sum(leaf.square().sum(1) for leaf in self.leaves.values())
         assert isinstance(moved, Tensor)
         for fact in active:
-            far = float(moved[fact].sqrt())
-            self.worth[fact] = float(lengths[fact]) * self.means[fact] / (2 * far) if far > 0 else math.inf
+            far, slope = float(moved[fact].sqrt()), float(lengths[fact])
+            straight = float(gaps[fact]) / slope if far == 0 else 2 * far
+            self.worth[fact] = slope * self.means[fact] / straight if straight > 0 else math.inf
 
     def _open(self, fact: int) -> bool:
         return self.worth[fact] >= self.search.worth and any(self._above(n) > 0 for n in self._contexts(fact))

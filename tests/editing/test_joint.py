@@ -164,7 +164,8 @@ def test_a_plan_of_many_facts_has_more_layers_the_next_ones_above() -> None:
     assert widened((3, 4, 5, 6, 7, 8), 30, 1) == (3, 4, 5, 6, 7, 8)
     assert widened((3, 4, 5, 6, 7, 8), 30, 25) == (3, 4, 5, 6, 7, 8)
     assert widened((3, 4, 5, 6, 7, 8), 30, 100) == tuple(range(3, 11))
-    assert widened((3, 4, 5, 6, 7, 8), 30, 5000) == tuple(range(3, 15))
+    assert widened((3, 4, 5, 6, 7, 8), 30, 250) == tuple(range(3, 15))
+    assert widened((3, 4, 5, 6, 7, 8), 30, 5000) == tuple(range(3, 21))
     assert widened((0, 1), 3, 1000) == (0, 1, 2)
 
 
