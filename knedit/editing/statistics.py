@@ -180,9 +180,12 @@ def count_subjects(model: Model, queries: Sequence[Query], layers: Sequence[int]
 def count_text(model: Model, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> dict[int, Moment]:
     """Return the moments of the keys of all tokens of texts but their first, whose activations are no other token's."""
     found = {layer: Moment.empty(model.layout.ffn_width) for layer in layers}
+    seen: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     for tokens in texts:
         for layer, keys in zip(layers, _text_keys(model, tokens, layers), strict=True):
-            found[layer].add(keys[1:])
+            seen[layer].append(keys[1:])
+    for layer, rows in seen.items():
+        found[layer].add(torch.cat(rows))  # one product of many rows takes a fraction of many products
     return found
 
 

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 KEEP_EVERY = 30.0  # seconds between two times that a run's count so far is kept
 WINDOW = 256  # tokens of running text read at once
 SPOKEN, _BEGUN = 128, 2  # tokens of a text that the model says, and of its beginning
-_AT_ONCE, _WINDOWS = 64, 16  # prompts, and windows of text, of one part
+_AT_ONCE, _WINDOWS = 64, 64  # prompts, and windows of text, of one part
 KINDS = ("subjects", "text", "first")
 
 Progress = Callable[[Standing], None]
