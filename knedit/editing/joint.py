@@ -179,7 +179,7 @@ class Plan:
             else:
                 sought.append(Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update"))
         recipe = self.recipe
-        decoys = [self._decoys(wish, one) for wish, one in zip(wishes, sought, strict=True)]
+        decoys = [self._decoys(wish) for wish in wishes]
         columns: list[dict[int, tuple[int, ...]]] = [{} for _ in wishes]
         prices: list[dict[int, float]] = [{} for _ in wishes]
 
@@ -309,11 +309,11 @@ class Plan:
         for relation in sorted(relations - self._regions.keys()):
             self._regions[relation] = Region(self.around, self.recipe.pricing, relation, self.subjects)
 
-    def _decoys(self, wish: Wish, sought: Sought) -> Mapping[int, Tensor]:
+    def _decoys(self, wish: Wish) -> Mapping[int, Tensor]:
         if not self.recipe.decoys or self.model.encoder_decoder:
             return {}
         others = self._regions[wish.relation].others
-        queries = decoys_of(self.model, sought.queries[0], others, limit=self.recipe.decoys)
+        queries = decoys_of(self.model, _query(self.model, wish, wish.texts[0]), others, limit=self.recipe.decoys)
         return keys_at_sites(self.model, queries, self.recipe.layers) if queries else {}
 
     def _near_keys(self, keys: Tensor, weights: Sequence[float], groups: Groups, decoys: Tensor | None) -> Tensor:

@@ -19,6 +19,7 @@ from knedit.models.prompting import Query
 from knedit.models.vocabulary import word_parts
 
 _LEAST = 1e-8
+_UNLIKELY = 0.3  # nats: a word that is gone on with in one case of four is left alone
 WORD_END = -1  # in an answer's place: the word before it shall end
 
 
@@ -44,7 +45,7 @@ def _say(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
     loss = -spread[range(len(tokens)), tokens].mean()
     if asked.parts is not None:
         on = spread[len(tokens)][asked.parts.to(spread.device)].exp().sum()
-        loss = loss - torch.log1p(-on.clamp(max=1 - 1e-6))
+        loss = loss + (-torch.log1p(-on.clamp(max=1 - 1e-6)) - _UNLIKELY).clamp(min=0)
     return loss, loss.detach()
 
 
