@@ -13,7 +13,7 @@ from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
 from knedit.flows.reproduce import Reproduced, reproduce
 from tests.flows.making import save_model
-from tests.flows.shipping import Ready, made
+from tests.flows.shipping import Ready, contents, made
 from tests.keys import write_pair
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -33,10 +33,6 @@ def elsewhere(tmp_path: Path) -> Iterator[Catalog]:
     """A catalog that knows nothing."""
     with Catalog(str(tmp_path / "other.db")) as catalog:
         yield catalog
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_same_bytes_come_out_without_the_catalog(ready: Ready, elsewhere: Catalog, tmp_path: Path) -> None:
