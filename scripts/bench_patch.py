@@ -263,8 +263,9 @@ def show(one: dict[str, Any]) -> None:
         memory = (
             f"{row['memory'] / 1e6:8.0f} MB in memory, {row['bytes'] / 1e6:8.0f} MB written" if "bytes" in row else ""
         )
+        ratios = f"{row['of cp']:5.2f} × cp, {row['of cp, on the disk']:5.2f} × on the disk"
         click.echo(
-            f"  {name:16} {row['seconds']:7.2f} s  {row['of cp']:5.2f} × cp, {row['of cp, on the disk']:5.2f} × on the disk"
+            f"  {name:16} {row['seconds']:7.2f} s  {ratios}"
             f"  {row['cpu']:6.2f} s of CPU"
             f"  others {row['others']:4.0%}  {memory}"
         )
