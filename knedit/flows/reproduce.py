@@ -90,12 +90,18 @@ def reproduce_files(
 
 
 def environment() -> dict[str, Any]:
-    """Return what a later run compares itself with: versions, and the platform."""
+    """Return what a later run compares itself with: versions, the platform, and how many threads torch computes by.
+
+    Sums over threads are taken in another order, so that what is solved again may differ in its last bits.
+    """
+    import torch
+
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "system": platform.system(),
         "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
         "packages": _versions(),
     }
 
@@ -120,7 +126,7 @@ def reproduce(
     check_folders(parent, output)
     again = solve_again(catalog, recipe, parent, progress=progress) if solve else None
     patches = again.patches if again else recipe.patches
-    versions = (*_other_versions(source), *(again.others if again else ()))
+    versions = (*_other_versions(source, solving=solve), *(again.others if again else ()))
     try:
         record = read_manifest(source)
         papers = _papers(source)
@@ -175,15 +181,17 @@ def _compared(source: Path, output: Path) -> tuple[int, tuple[str, ...]]:
     return len(wanted), tuple(differing)
 
 
-def _other_versions(source: Path) -> Iterator[str]:
+def _other_versions(source: Path, *, solving: bool) -> Iterator[str]:
     place = recipe_folder(source)
     if not (place / ENVIRONMENT).exists():
         yield f"{ENVIRONMENT} is missing, so versions and platform cannot be compared"
         return
     recorded = read_json(reach(place, ENVIRONMENT))
     here = environment()
-    packages = recorded.pop("packages", {})
-    pairs = [(name, recorded.get(name), here[name]) for name in here if name != "packages"]
+    told = recorded.get("packages")
+    packages = told if isinstance(told, dict) else {}
+    left_out = {"packages"} if solving else {"packages", "threads"}  # threads matter to solving alone
+    pairs = [(name, recorded.get(name), own) for name, own in here.items() if name not in left_out]
     pairs += [(name, packages.get(name), own) for name, own in here["packages"].items()]
     yield from (f"{name} is {own}, was {old}" for name, old, own in pairs if old != own)
 

@@ -90,6 +90,13 @@ def test_other_versions_and_platforms_are_told(ready: Ready, tmp_path: Path) -> 
     assert found.differing == ("reproduce/environment.json differs",)
 
 
+def test_an_environment_that_tells_nothing_is_told(ready: Ready, tmp_path: Path) -> None:
+    source = changed(ready, tmp_path / "source", "environment.json", packages=[], python=None)
+    found = reproduce(ready.catalog, source, tmp_path / "again")
+    assert found.versions[0].startswith("python is ")
+    assert {"torch", "numpy"} <= {one.partition(" is ")[0] for one in found.versions}
+
+
 def test_the_wrong_parent_is_refused(ready: Ready, elsewhere: Catalog, tmp_path: Path) -> None:
     save_model("llama", tmp_path / "other", seed=5)
     with pytest.raises(CheckpointError, match=r"does not know the parent, base .*--parent FOLDER"):
