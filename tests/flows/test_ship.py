@@ -402,7 +402,7 @@ def test_a_full_disk_keeps_nothing_at_any_point_and_the_next_run_succeeds(
     with monkeypatch.context() as while_another_program_writes:
         while_another_program_writes.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
         for point in range(DISK_POINTS):  # the last one is at the signature
-            room = 4096 * (4 + (size - 4) * point // (DISK_POINTS - 1))
+            room = 4096 * (4 + (size - 5) * point // (DISK_POINTS - 1))
             subprocess.run(["mount", "-o", f"remount,size={room}", str(disk)], check=True)
             with pytest.raises(CheckpointError, match=r"The disk is full|No space left on device"):
                 alone.ship(disk / "shipped", key=tmp_path / "key.pem")
