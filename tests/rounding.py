@@ -17,4 +17,4 @@ def nearest(value: float, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _is_odd(number: torch.Tensor) -> bool:
-    return bool(number.view(WIDTHS[number.element_size()]).item() & 1)
+    return int(number.view(WIDTHS[number.element_size()]).item()) % 2 == 1

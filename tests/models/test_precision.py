@@ -21,10 +21,9 @@ def values_for(dtype: torch.dtype) -> torch.Tensor:
     random, limits = np.random.default_rng(0), torch.finfo(dtype)
     least, most = np.log2(limits.smallest_normal) + np.log2(limits.eps) - 2, np.log2(limits.max)
     drawn = 2.0 ** random.uniform(least, most, 300) * random.choice([-1, 1], 300)
-    stored = torch.from_numpy(drawn).to(dtype).double().numpy()
-    above = torch.from_numpy(drawn).to(dtype)
-    above = (above.view(WIDTHS[above.element_size()]) + 1).view(dtype).double().numpy()
-    ties = ((stored + above) / 2)[np.isfinite(above) & (np.abs(above) <= limits.max)]
+    below = torch.from_numpy(drawn).to(dtype)
+    above = (below.view(WIDTHS[below.element_size()]) + 1).view(dtype).double().numpy()
+    ties = ((below.double().numpy() + above) / 2)[np.isfinite(above) & (np.abs(above) <= limits.max)]
     found = [drawn, ties, np.nextafter(ties, 0), np.nextafter(ties, np.inf), [0.0, -0.0, limits.max, -limits.max]]
     return torch.from_numpy(np.concatenate(found))
 
