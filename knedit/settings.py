@@ -30,5 +30,5 @@ def user_name() -> str:
 
 
 def key_password() -> str | None:
-    """Return the password of a signing key, `KNEDIT_KEY_PASSWORD`, or None where it is not set."""
-    return os.environ.get("KNEDIT_KEY_PASSWORD")
+    """Return the password of a signing key, `KNEDIT_KEY_PASSWORD`, or None where it is not set, or empty."""
+    return os.environ.get("KNEDIT_KEY_PASSWORD") or None

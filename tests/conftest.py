@@ -1,9 +1,10 @@
-"""Databases for the tests: a new SQLite file, or a new database on a real PostgreSQL, for each test."""
+"""Databases for the tests, a new SQLite file or a new database on a real PostgreSQL for each test; and small disks."""
 
 import shutil
+import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -12,6 +13,16 @@ import pytest
 
 from knedit.catalog import schema
 from knedit.catalog.store import Catalog
+from tests.thorough import THOROUGH
+
+SmallDisk = Callable[[str], Path]
+PATIENCE = 3600  # seconds that a test may take which does all that was promised
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if THOROUGH:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(PATIENCE))
 
 
 @pytest.fixture(scope="session")
@@ -117,3 +128,24 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let knedit keep its cache in a folder of the test's own, and return that."""
     monkeypatch.setenv("KNEDIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Give a function that mounts a tmpfs with the given options; skips where mounting is not permitted."""
+    mounted = []
+
+    def mount(options: str) -> Path:
+        folder = tmp_path / "disk"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("mounting is not permitted")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -5,7 +5,9 @@ A number in the variable that a test names goes before either.
 
 import os
 
+THOROUGH = bool(os.environ.get("KNEDIT_THOROUGH"))
+
 
 def rounds(variable: str, few: int, all: int) -> int:
     """Return how many rounds the variable asks for, or else KNEDIT_THOROUGH."""
-    return int(os.environ.get(variable) or (all if os.environ.get("KNEDIT_THOROUGH") else few))
+    return int(os.environ.get(variable) or (all if THOROUGH else few))

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from knedit.checkpoints.dtypes import Floats
 from knedit.checkpoints.folder import SUMS
 from knedit.checkpoints.staging import explained, refuse_existing, staged, write_file
 from knedit.checkpoints.sums import sums_text
+from knedit.dtypes import Floats
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "README.md"
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knedit.checkpoints.dtypes import BIT_WIDTHS
 from knedit.checkpoints.fingerprint import file_sha256, may_be_written
 from knedit.checkpoints.folder import OWN_FILES, carried_files, reach, reading
 from knedit.checkpoints.header import TensorPlace
 from knedit.checkpoints.manifest import ChangedTensor, Manifest
 from knedit.checkpoints.shards import find_matrix, read_places, weight_files, weight_set
 from knedit.checkpoints.slices import BLOCK, read_exactly
+from knedit.dtypes import BIT_WIDTHS
 
 Found = dict[str, int]  # by tensor, how many of its listed slices differ
 

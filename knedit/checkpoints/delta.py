@@ -14,13 +14,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from knedit.checkpoints.dtypes import PLAIN_FLOATS, Bits, bits_type, widen
 from knedit.checkpoints.folder import reading
 from knedit.checkpoints.header import TensorPlace, read_whole_header
 from knedit.checkpoints.manifest import ChangedTensor, Manifest, parse_manifest
 from knedit.checkpoints.planning import SliceWrite
 from knedit.checkpoints.staging import locked, refuse_existing, sync_folder
 from knedit.checkpoints.strict_json import parse_json
+from knedit.dtypes import PLAIN_FLOATS, Bits, bits_type, widen
 from knedit.errors import CheckpointError
 
 KINDS = ("edit", "revert")

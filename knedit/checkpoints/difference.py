@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knedit.checkpoints.dtypes import PLAIN_FLOATS, Floats, bits_type, widen
 from knedit.checkpoints.fingerprint import file_sha256
 from knedit.checkpoints.folder import list_files, reach, reading
 from knedit.checkpoints.header import TensorPlace
 from knedit.checkpoints.shards import read_places, weight_files
 from knedit.checkpoints.slices import read_exactly
+from knedit.dtypes import PLAIN_FLOATS, Floats, bits_type, widen
 
 NUMBERS = 1 << 19  # of each side, in memory together
 Size = tuple[float, float]  # the norm of the difference, and of the first folder's values

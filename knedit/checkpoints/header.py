@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from knedit.checkpoints.dtypes import BIT_WIDTHS
 from knedit.checkpoints.strict_json import CURE, LARGEST, parse_json
+from knedit.dtypes import BIT_WIDTHS
 from knedit.errors import CheckpointError
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from knedit.checkpoints.copying import Copied, Copy, can_clone, can_link, copy_files
-from knedit.checkpoints.dtypes import cast
 from knedit.checkpoints.fingerprint import file_sha256, may_be_written, weights_sha256
 from knedit.checkpoints.folder import MANIFEST, SUMS, carried_files, reach, reading
 from knedit.checkpoints.manifest import FORMAT, Manifest, parse_manifest
@@ -21,6 +20,7 @@ from knedit.checkpoints.planning import SliceWrite, TensorPatch, fitting_writes,
 from knedit.checkpoints.shards import weight_files, weight_set
 from knedit.checkpoints.staging import explained, refuse_existing, staged, write_file
 from knedit.checkpoints.sums import sums_text
+from knedit.dtypes import cast
 from knedit.errors import CheckpointError
 
 __all__ = [

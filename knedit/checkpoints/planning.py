@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from knedit.checkpoints.dtypes import EIGHT_BIT_FLOATS, Bits, Floats, narrow
 from knedit.checkpoints.folder import reach, reading
 from knedit.checkpoints.manifest import ChangedTensor
 from knedit.checkpoints.quantised import refuse_quantised
 from knedit.checkpoints.shards import TensorPlace, find_matrix, read_places
 from knedit.checkpoints.slices import Slices, read_bits, read_exactly
+from knedit.dtypes import EIGHT_BIT_FLOATS, Bits, Floats, narrow
 from knedit.errors import CheckpointError
 
 SCALES = ("_scale_inv", "_scale", "_scales")

@@ -27,18 +27,27 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """How weights are written again: what the manifest said of them, the patches, and the sha256 they come out with."""
+    """How weights are written again: what the manifest said of them, the patches, and the sha256 they come out with.
+
+    `solving` tells of what the patches' values were solved, or is None where that is kept private.
+    """
 
     manifest: Mapping[str, Any]
     patches: tuple[TensorPatch, ...]
     sha256: str
+    solving: Mapping[str, Any] | None = None
 
     @property
     def parent_sha256(self) -> str:
         return str(self.manifest["parent"]["sha256"])
 
 
-def recipe_files(manifest: Mapping[str, Any], record: Manifest, patches: Sequence[TensorPatch]) -> dict[str, bytes]:
+def recipe_files(
+    manifest: Mapping[str, Any],
+    record: Manifest,
+    patches: Sequence[TensorPatch],
+    solving: Mapping[str, Any] | None = None,
+) -> dict[str, bytes]:
     """Return the recipe's files by their names in the checkpoint's folder.
 
     `manifest` is what the checkpoint's writer was given, `record` what became of it.
@@ -50,6 +59,7 @@ def recipe_files(manifest: Mapping[str, Any], record: Manifest, patches: Sequenc
         "result": {"sha256": record.sha256},
         "values": {"file": VALUES, "sha256": hashlib.sha256(values).hexdigest()},
         "patches": [_told(patch) for patch in patches],
+        **({} if solving is None else {"solving": solving}),
     }
     text = json.dumps(plan, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return {f"{REPRODUCE}/{PLAN}": text.encode(), f"{REPRODUCE}/{VALUES}": values}
@@ -83,7 +93,8 @@ def read_recipe(folder: Path) -> Recipe:
     values = reach(place, VALUES)
     if file_sha256(values) != shas[2]:
         raise CheckpointError(f"{VALUES} is not the file that the plan names", where, "Fetch the folder again.")
-    return Recipe(manifest, tuple(_patches(values, changes)), shas[1])
+    solving = plan.get("solving")
+    return Recipe(manifest, tuple(_patches(values, changes)), shas[1], solving if isinstance(solving, dict) else None)
 
 
 def _told(patch: TensorPatch) -> dict[str, Any]:

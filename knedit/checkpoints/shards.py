@@ -7,11 +7,11 @@ where two sets of weights lie in one folder, so that two programs might load dif
 from collections.abc import Sequence
 from pathlib import Path
 
-from knedit.checkpoints.dtypes import PLAIN_FLOATS, Floats, widen
 from knedit.checkpoints.folder import PICKLES, matches, reach, reading
 from knedit.checkpoints.header import TensorPlace, read_header
 from knedit.checkpoints.slices import Matrix, read_bits
 from knedit.checkpoints.strict_json import read_json
+from knedit.dtypes import PLAIN_FLOATS, Floats, widen
 from knedit.errors import CheckpointError
 
 __all__ = ["INDEX", "SINGLE", "TensorPlace", "find_matrix", "read_places", "read_slices", "weight_files", "weight_set"]

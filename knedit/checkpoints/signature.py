@@ -83,7 +83,7 @@ def is_signed_by(folder: Path, key: Path, password: AskPassword) -> bool:
     try:
         private = load_pem_private_key(content, None)
     except TypeError:
-        private = load_pem_private_key(content, (password() or "").encode())
+        private = load_pem_private_key(content, (password() or "").encode(errors="surrogateescape"))
     half = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     with NamedTemporaryFile(suffix=".pub") as public:
         Path(public.name).write_bytes(half)
@@ -197,7 +197,9 @@ def _signer(key: Path, password: AskPassword) -> Any:
         if secret is None:
             cure = "Set KNEDIT_KEY_PASSWORD, or sign where a terminal can ask for it."
             raise CheckpointError("The key is encrypted, and no password was given", str(key), cure)
-        return signing.Config().use_elliptic_key_signer(private_key=key, password=secret.encode())
+        return signing.Config().use_elliptic_key_signer(
+            private_key=key, password=secret.encode(errors="surrogateescape")
+        )
     except OSError as error:
         raise CheckpointError(f"The key cannot be read: {error.strerror}", str(key)) from None
     except _unfit() as error:

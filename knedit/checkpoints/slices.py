@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knedit.checkpoints.dtypes import Bits, bits_type
+from knedit.dtypes import Bits, bits_type
 
 BLOCK = 8 << 20  # bytes in memory at a time
 

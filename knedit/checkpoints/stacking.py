@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from knedit.checkpoints.delta import Delta, refuse_not_finite
-from knedit.checkpoints.dtypes import Bits
 from knedit.checkpoints.fingerprint import files_sha256, weights_sha256
 from knedit.checkpoints.manifest import ChangedTensor, read_manifest
 from knedit.checkpoints.patch import Writing, check_folders, write_slices
 from knedit.checkpoints.planning import SliceWrite, ordered_writes, plan_bits, read_change
 from knedit.checkpoints.quantised import refuse_quantised
 from knedit.checkpoints.shards import read_places, weight_files
+from knedit.dtypes import Bits
 from knedit.errors import CheckpointError
 
 Key = tuple[str, int | None]

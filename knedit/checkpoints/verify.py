@@ -12,7 +12,6 @@ from typing import TypeVar
 import numpy as np
 
 from knedit.checkpoints.compare import Found, compare_files, compare_weights
-from knedit.checkpoints.dtypes import PLAIN_FLOATS, bits_type, widen
 from knedit.checkpoints.fingerprint import files_sha256, weights_sha256
 from knedit.checkpoints.folder import MANIFEST, SIGNATURE, SUMS, list_files, reach, reading
 from knedit.checkpoints.header import TensorPlace
@@ -21,6 +20,7 @@ from knedit.checkpoints.shards import read_places
 from knedit.checkpoints.signature import check_public_key, check_signature, coverage_problems
 from knedit.checkpoints.slices import BLOCK, read_exactly
 from knedit.checkpoints.sums import read_sums
+from knedit.dtypes import PLAIN_FLOATS, bits_type, widen
 from knedit.errors import CheckpointError
 
 Result = TypeVar("Result")

@@ -9,6 +9,7 @@ from knedit.cli.edit_plan import plan, show_plan
 from knedit.cli.edit_sweep import sweep
 from knedit.cli.judged import show_judged
 from knedit.cli.options import dtype_option, json_option, limit_option, with_catalog
+from knedit.cli.progress import attribution_progress
 from knedit.cli.show import show_impact, show_json, show_rows
 from knedit.records import show_id
 
@@ -83,17 +84,22 @@ def try_(catalog: Any, *, reference: str, dtype: str, as_json: bool) -> None:
     "--reproduce", type=click.Path(path_type=Path), metavar="DIR", help="In place of EDIT: what a shipped DIR holds."
 )
 @click.option("--parent", type=click.Path(path_type=Path), help="DIR's parent; else the catalog is asked.")
+@click.option("--solve-again", is_flag=True, help="With --reproduce: solve the plan again, from the catalog's facts.")
 @with_catalog
 @json_option
-def apply_(catalog: Any, *, reference: str | None, reproduce: Path | None, parent: Path | None, **how: Any) -> Any:
+def apply_(catalog: Any, *, reference: str | None, reproduce: Path | None, **how: Any) -> Any:
     """Write the edit to a new folder of patched safetensors, verify it and register it as the checkpoint's child.
 
     With --reproduce, write a shipped checkpoint again from its parent, and compare every file; exit code 1: not equal.
+    The values are those that DIR stores or, with --solve-again, solved anew from its plan and the catalog's facts.
     """
     if (reference is None) == (reproduce is None):
         raise click.UsageError("Name an EDIT, or a shipped folder: --reproduce DIR.")
+    parent, solve = how.pop("parent"), how.pop("solve_again")
     if reproduce is not None:
-        return _reproduce(catalog, reproduce, how["output"], parent, as_json=how["as_json"])
+        return _reproduce(catalog, reproduce, how["output"], parent, solve=solve, as_json=how["as_json"])
+    if parent or solve:
+        raise click.UsageError("--parent and --solve-again go with --reproduce DIR.")
     return _apply(catalog, reference, **how)
 
 
@@ -114,19 +120,31 @@ def _apply(catalog: Any, reference: Any, *, output: Path, evaluate: bool, as_jso
         show_json({"checkpoint": child})
 
 
-def _reproduce(catalog: Any, source: Path, output: Path, parent: Path | None, *, as_json: bool) -> int:
+def _reproduce(catalog: Any, source: Path, output: Path, parent: Path | None, *, solve: bool, as_json: bool) -> int:
     from knedit.flows.reproduce import reproduce
 
-    found = reproduce(catalog, source, output, parent=parent)
+    with attribution_progress(f"Solving {source} again") as progress:
+        found = reproduce(catalog, source, output, parent=parent, solve=solve, progress=progress)
     if as_json:
         told = {"files": found.files, "differing": found.differing, "versions": found.versions}
-        show_json({"folder": str(output), "equal": found.equal, **told})
+        again = found.again and {name: getattr(found.again, name) for name in ("vectors", "differing", "largest")}
+        show_json({"folder": str(output), "equal": found.equal, "solved_again": again, **told})
         return int(not found.equal)
     for one in found.versions:
         click.echo(f"Other than when it was made: {one}", err=True)
+    click.echo(_values_told(found.again))
     for one in found.differing:
         click.echo(f"Not equal: {one}")
     if found.equal:
         what = f"{found.files} files are" if found.files else "the weights' sha256 is"
         click.echo(f"Equal: {output}, {what} as recorded")
     return int(not found.equal)
+
+
+def _values_told(again: Any) -> str:
+    if again is None:
+        return "Applied: the stored values; nothing was solved again (--solve-again)."
+    told = f"Solved again: {again.vectors} value vectors"
+    if not again.differing:
+        return f"{told}, all of them as stored, to the bit."
+    return f"{told}, {again.differing} of them not as stored, by {again.largest:.2g} of their largest number at most."

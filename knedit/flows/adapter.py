@@ -10,9 +10,9 @@ import numpy as np
 from knedit.catalog.store import Catalog
 from knedit.checkpoints.adapter import AdaptedModule, Added, adapter_config, factors_of, write_adapter
 from knedit.checkpoints.delta import Delta
-from knedit.checkpoints.dtypes import widen
 from knedit.checkpoints.manifest import ChangedTensor, Manifest
 from knedit.checkpoints.staging import refuse_existing
+from knedit.dtypes import widen
 from knedit.errors import CheckpointError
 from knedit.flows.checkpoint import down_tensors
 from knedit.flows.delta import find_deltas

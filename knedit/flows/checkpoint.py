@@ -24,16 +24,26 @@ def add_checkpoint(
 ) -> Checkpoint:
     """Register a model's files in the catalog and return the record.
 
+    Adding it again refreshes name and place. Raises ModelError or CheckpointError as `describe_checkpoint`.
+    """
+    return catalog.add_checkpoint(describe_checkpoint(catalog, path_or_id, name=name, revision=revision))
+
+
+def describe_checkpoint(
+    catalog: Catalog, path_or_id: str | Path, *, name: str | None = None, revision: str | None = None
+) -> Checkpoint:
+    """Return the record of a model's files; the catalog stays as it is.
+
     Its identity is the sha256 of its weights; a folder that knedit wrote becomes the child of its parent, if the
-    catalog knows that one. Adding it again refreshes name and place. Raises ModelError or CheckpointError where the
-    files are not a checkpoint of a known family in safetensors.
+    catalog knows that one. Raises ModelError or CheckpointError where the files are not a checkpoint of a known family
+    in safetensors.
     """
     folder = local_folder(path_or_id, revision=revision).resolve()
     layout = layout_of(folder)
     _check_tensors(folder, layout)
     files = behaviour_files(folder)
     sha256 = weights_sha256(folder, files)
-    record = Checkpoint(
+    return Checkpoint(
         Checkpoint.identify(sha256),
         name or _usual_name(path_or_id, folder),
         revision or (folder.name if folder.parent.name == "snapshots" else ""),
@@ -45,7 +55,6 @@ def add_checkpoint(
         path=str(folder),
         files=files,
     )
-    return catalog.add_checkpoint(record)
 
 
 def checked_folder(checkpoint: Checkpoint) -> Path:

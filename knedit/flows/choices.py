@@ -92,6 +92,32 @@ class Choices:
         return config
 
 
+def choices_of(config: Any) -> Choices:
+    """Return the choices that an edit's configuration tells of, but for its gates.
+
+    Raises EditError for solvers that there are not, KeyError, TypeError or ValueError for what is no configuration.
+    """
+    joint, weights = config.get("joint"), weights_of(config)
+    own: dict[str, Any] = {}
+    if joint is not None:
+        own = {"layers": tuple(map(int, joint["layers"])), "on_failure": joint["on_failure"]}
+        own |= {name: int(joint[name]) for name in ("columns", "steps")}
+    choices = Choices(
+        str(config["update"]["solver"]),
+        str(config["erase"]["solver"]),
+        weights.embedding,
+        tuple(map(str, config["roles"])),
+        int(config["erase"]["relation_neurons"]),
+        solvers_of(config)["amplify"],
+        weights.scale,
+        **own,
+    )
+    if choices.on_failure not in ON_FAILURE or (choices.steps or 1) < 1 or (choices.columns or 0) < 0:
+        raise ValueError("on_failure, steps or columns")
+    choices.check()
+    return choices
+
+
 def solvers_of(config: Any) -> dict[str, str]:
     """Return the solver of each operation that an edit's configuration names."""
     erase = config["erase"]["solver"]

@@ -31,17 +31,23 @@ def create_delta(catalog: Catalog, reference: str, output: Path, *, with_revert:
     """Write the delta of an edit, or of the folder of an edited checkpoint, and return what was written.
 
     An edit that was not applied yet is computed; no checkpoint is written for it. `with_revert` writes the old values
-    too, to a second file beside the first. Raises CatalogError, EditError or CheckpointError.
+    too, to a second file beside the first; either both are there afterwards or none. Raises CatalogError, EditError or
+    CheckpointError.
     """
     paths = [output, *([revert_path(output)] if with_revert else [])]
     for path in paths:
         refuse_existing(path)
     _, deltas = find_deltas(catalog, reference, with_revert=with_revert)
-    written = []
-    for path, delta in zip(paths, deltas, strict=False):
-        write_delta(path, delta)
-        sizes = len(delta.bits), sum(len(bits) for bits in delta.bits)
-        written.append(WrittenDelta(path, delta.kind, path.stat().st_size, *sizes))
+    written: list[WrittenDelta] = []
+    try:
+        for path, delta in zip(paths, deltas, strict=False):
+            write_delta(path, delta)
+            sizes = len(delta.bits), sum(len(bits) for bits in delta.bits)
+            written.append(WrittenDelta(path, delta.kind, path.stat().st_size, *sizes))
+    except BaseException:
+        for one in written:
+            one.path.unlink(missing_ok=True)
+        raise
     return written
 
 

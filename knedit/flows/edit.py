@@ -175,7 +175,7 @@ def apply_edit(
     changes = solve_edit(planned, model)
     gates = _written_gates(catalog, planned, model, changes, release.thresholds, force=force)
     looks: list[Look] = [*([gates] if gates else []), *release.looks]
-    patches = _patches(parent, model, changes)
+    patches = patches_of(parent, model, changes)
     manifest = edit_manifest(planned, private=release.private)
     write_patched(
         parent,
@@ -252,10 +252,10 @@ def check_name(catalog: Catalog, planned: Planned, name: str) -> None:
 
 def edit_patches(planned: Planned, model: Model) -> list[TensorPatch]:
     """Return the solved edit as patches of the tensors that the checkpoint's files have."""
-    return _patches(Path(planned.checkpoint.path), model, solve_edit(planned, model))
+    return patches_of(Path(planned.checkpoint.path), model, solve_edit(planned, model))
 
 
-def _patches(folder: Path, model: Model, changes: Sequence[ValueChange]) -> list[TensorPatch]:
+def patches_of(folder: Path, model: Model, changes: Sequence[ValueChange]) -> list[TensorPatch]:
     """Return the changes by stored tensor: a layer's, or each of its experts'."""
     stored, layout = down_tensors(folder, model.layout), model.layout
     patches = []

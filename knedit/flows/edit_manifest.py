@@ -32,7 +32,8 @@ def provenance() -> dict[str, Any]:
 def edit_manifest(planned: "Planned", *, private: bool = False) -> dict[str, Any]:
     """Return what `knedit.json` tells of an edit: when and by what it was made, of which parent, and its steps.
 
-    With `private`, of erasures just their number; and then the edit's id, on which guesses could be tried, is left out.
+    With `private`, of erasures just their number; and then all on which guesses could be tried is left out: the edit's
+    id, and the fingerprints of what else the catalog holds.
     """
     checkpoint, edit = planned.checkpoint, planned.edit
     hidden = private and erased_facts(planned) > 0
@@ -75,5 +76,8 @@ def _told_steps(planned: "Planned", *, hidden: bool) -> list[dict[str, Any]]:
 
 
 def _private_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    left_out = {"left_out": len(config["left_out"])} if "left_out" in config else {}
-    return {**config, **left_out}
+    told = {**config, **({"left_out": len(config["left_out"])} if "left_out" in config else {})}
+    if "joint" in told:
+        joint = {name: value for name, value in told["joint"].items() if name not in ("around", "layers_from")}
+        told["joint"] = {**joint, "statistics": sorted({one.partition(":")[0] for one in joint["statistics"]})}
+    return told

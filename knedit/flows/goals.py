@@ -72,6 +72,22 @@ def find_goals(catalog: Catalog, wishes: Wishes, earlier: Earlier = NOTHING) -> 
     return goals
 
 
+def recall_goals(catalog: Catalog, told: Sequence[tuple[str, Sequence[str], str | None]]) -> list[Goal]:
+    """Return the goals of a plan that was made before, each told as operation, facts and new object, in their order.
+
+    Raises CatalogError for facts that are not there, EditError for what no plan may ask.
+    """
+    keys = {relation.id: relation.key for relation in catalog.relations()}
+    goals = []
+    for operation, references, new in told:
+        facts = tuple(catalog.find_fact(reference) for reference in references)
+        key = keys[facts[0].relation_id]
+        target = key if operation == "erase-relation" else f"{key}/{facts[0].subject}"
+        goals.append(Goal(operation, target, facts, new))
+    _check_goals(goals, keys)
+    return goals
+
+
 def _named(catalog: Catalog, reference: str, where: str) -> Fact:
     try:
         return catalog.find_fact(reference)

@@ -26,6 +26,7 @@ from knedit.flows.solving import Joint, merge_changes, recipe_of, solve_together
 from knedit.flows.sources import choose_source
 from knedit.flows.stacking import Earlier, earlier_edits
 from knedit.flows.statistics import Progress, find_statistics, kept_editions
+from knedit.flows.surroundings import around_of
 from knedit.flows.sweep import swept_layers
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditNeuron, EditTarget, Refinement
@@ -39,7 +40,7 @@ _TOLD, _PAIRED = 5, 50  # pairs of steps that are told, and steps of which each 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Draft:
+class Draft:
     """A plan on its way: its goals, steps of those that take the catalog's neurons, and what is known before it."""
 
     catalog: Catalog
@@ -79,16 +80,13 @@ def plan_edit(
     draft = _draft(catalog, checkpoint, wishes, choices, refinement)
     model = load(checkpoint)
     check_distinct(model.layout, draft.steps.values())
-    config = choices.as_config() | _joint_config(draft, model)
+    config = choices.as_config() | joint_config(draft, model)
     if swept is not None and draft.joint:
         config["joint"]["layers_from"] = swept.named
     identity = _identify(draft, config)
     if known := [edit for edit in catalog.edits(checkpoint.id) if edit.id == identity]:
         return known[0]
-    steps = list(draft.steps.values())
-    plain = solve(model, steps, solvers_of(config), weights_of(config)) if steps else []
-    joint = _solve_joint(draft, model, plain, progress)
-    changes = merge_changes(model, plain, joint.changes)
+    changes, joint = solve_draft(draft, model, config, progress)
     check_finite(changes)
     neurons = {n: step.neurons for n, step in draft.steps.items()} | joint.neurons(every=not _columns(config))
     _tell_shared(draft, neurons)
@@ -107,7 +105,7 @@ def plan_edit(
     )
 
 
-def _draft(catalog: Catalog, checkpoint: Checkpoint, wishes: Wishes, choices: Choices, reference: str | None) -> _Draft:
+def _draft(catalog: Catalog, checkpoint: Checkpoint, wishes: Wishes, choices: Choices, reference: str | None) -> Draft:
     choices.check()
     earlier = earlier_edits(catalog, checkpoint)
     goals = find_goals(catalog, wishes, earlier)
@@ -121,10 +119,10 @@ def _draft(catalog: Catalog, checkpoint: Checkpoint, wishes: Wishes, choices: Ch
         found = choose_steps(catalog, checkpoint, chosen, list(plain.values()), choices)
         steps = dict(zip(plain, found, strict=True))
         warn_of_inconsistency(catalog, chosen, [fact.id for goal in plain.values() for fact in goal.facts])
-    return _Draft(catalog, checkpoint, choices, goals, chosen, steps, earlier)
+    return Draft(catalog, checkpoint, choices, goals, chosen, steps, earlier)
 
 
-def _joint_config(draft: _Draft, model: Model) -> dict[str, Any]:
+def joint_config(draft: Draft, model: Model) -> dict[str, Any]:
     """Return what the configuration says of solvers that choose their own neurons, and of which statistics they use."""
     if not draft.joint:
         return {}
@@ -135,6 +133,7 @@ def _joint_config(draft: _Draft, model: Model) -> dict[str, Any]:
         editions |= {layer: missing for layer in recipe.layers if layer not in editions}
     config = {"layers": list(recipe.layers), "columns": recipe.columns, "steps": recipe.search.steps}
     config["on_failure"] = draft.choices.on_failure
+    config["around"] = around_of(draft.catalog, draft.joint.values(), draft.earlier)
     return {"joint": {**config, "statistics": sorted(set(editions.values()))}}
 
 
@@ -142,14 +141,27 @@ def _columns(config: Mapping[str, Any]) -> int:
     return int(config.get("joint", {"columns": 1})["columns"])
 
 
-def _identify(draft: _Draft, config: Mapping[str, Any]) -> int:
+def _identify(draft: Draft, config: Mapping[str, Any]) -> int:
     spelled = [[goal.operation, [fact.id for fact in goal.facts], goal.new] for goal in draft.goals]
     neurons = [list(step.neurons) for step in draft.steps.values()]
     own = None if draft.refinement is None else draft.refinement.id
     return Edit.identify(draft.checkpoint.id, own, config, [spelled, neurons])
 
 
-def _solve_joint(draft: _Draft, model: Model, plain: Sequence[ValueChange], progress: Progress) -> Joint:
+def solve_draft(
+    draft: Draft, model: Model, config: Mapping[str, Any], progress: Progress
+) -> tuple[list[ValueChange], Joint]:
+    """Return all changes of a plan, one a layer, and what its steps that are solved together gave; nothing is stored.
+
+    The model is untouched. Raises EditError for what cannot be solved.
+    """
+    steps = list(draft.steps.values())
+    plain = solve(model, steps, solvers_of(config), weights_of(config)) if steps else []
+    joint = _solve_joint(draft, model, plain, progress)
+    return merge_changes(model, plain, joint.changes), joint
+
+
+def _solve_joint(draft: Draft, model: Model, plain: Sequence[ValueChange], progress: Progress) -> Joint:
     """Solve what chooses its own neurons, on the model as the other steps leave it."""
     if not draft.joint:
         return Joint()
@@ -173,7 +185,7 @@ def _solve_joint(draft: _Draft, model: Model, plain: Sequence[ValueChange], prog
         )
 
 
-def _targets(identity: int, draft: _Draft, joint: Joint) -> list[EditTarget]:
+def _targets(identity: int, draft: Draft, joint: Joint) -> list[EditTarget]:
     solved = {(one.step, one.fact.id) for one in joint.wished}
     return [
         EditTarget(identity, number, fact.id, goal.operation, goal.new)
@@ -184,7 +196,7 @@ def _targets(identity: int, draft: _Draft, joint: Joint) -> list[EditTarget]:
 
 
 def _pass_gates(
-    draft: _Draft, model: Model, targets: Sequence[EditTarget], changes: Sequence[ValueChange], identity: int
+    draft: Draft, model: Model, targets: Sequence[EditTarget], changes: Sequence[ValueChange], identity: int
 ) -> list[EditGate]:
     gating = draft.choices.gating
     thresholds = gating.of(joint=bool(draft.joint))
@@ -200,7 +212,7 @@ def _pass_gates(
     return gates
 
 
-def _tell_shared(draft: _Draft, neurons: Mapping[int, Sequence[Neuron]]) -> None:
+def _tell_shared(draft: Draft, neurons: Mapping[int, Sequence[Neuron]]) -> None:
     """Log how many value vectors steps share with each other, and with earlier edits of the weights."""
     sets = {draft.goals[number].target: frozenset(own) for number, own in neurons.items()}
     pairs = [(len(sets[a] & sets[b]), a, b) for a, b in combinations(sets, 2)] if len(sets) <= _PAIRED else []

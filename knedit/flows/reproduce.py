@@ -1,6 +1,7 @@
 """Write an edited checkpoint again from its parent and its `reproduce` folder, and tell whether the bytes are the same.
 
-What was solved is applied, as `edit apply` does; nothing is solved again, and no network is loaded.
+What was solved is applied, as `edit apply` does, and no network is loaded; only where that is asked for, the plan is
+solved once more.
 """
 
 import json
@@ -28,7 +29,7 @@ from knedit.checkpoints.folder import (
     reach,
 )
 from knedit.checkpoints.manifest import Manifest, read_manifest
-from knedit.checkpoints.patch import TensorPatch, UnexpectedWeightsError, write_patched
+from knedit.checkpoints.patch import TensorPatch, UnexpectedWeightsError, check_folders, write_patched
 from knedit.checkpoints.recipe import Recipe, read_recipe, recipe_files, recipe_folder
 from knedit.checkpoints.strict_json import read_json
 from knedit.checkpoints.sums import read_sums
@@ -36,7 +37,9 @@ from knedit.errors import CatalogError, CheckpointError
 from knedit.flows.card_facts import CARD
 from knedit.flows.checkpoint import checked_folder
 from knedit.flows.edit import Planned
-from knedit.flows.edit_manifest import ERASING, provenance
+from knedit.flows.edit_manifest import ERASING, erased_facts, provenance
+from knedit.flows.solve_again import SolvedAgain, solve_again, solving_of
+from knedit.flows.statistics import Progress
 
 PACKAGES = ("knedit", "numpy", "safetensors", "torch", "transformers", "tokenizers", "huggingface_hub")
 
@@ -45,13 +48,15 @@ PACKAGES = ("knedit", "numpy", "safetensors", "torch", "transformers", "tokenize
 class Reproduced:
     """What was written, and what it differs in: files, by what was recorded, and versions and platform.
 
-    `files` were compared: 0 where there was no list of them, so that the weights' sha256 alone was.
+    `files` were compared: 0 where there was no list of them, so that the weights' sha256 alone was. `again` is there if
+    the plan was solved again; what was stored was applied if not.
     """
 
     folder: Path
     files: int
     differing: tuple[str, ...]
     versions: tuple[str, ...]
+    again: SolvedAgain | None = None
 
     @property
     def equal(self) -> bool:
@@ -72,7 +77,8 @@ def reproduce_files(
 
     What was erased is not in them; with `private`, nor which facts these were.
     """
-    files: dict[str, str | bytes] = {**recipe_files(manifest, record, patches)}
+    solving = None if private and erased_facts(planned) else solving_of(planned)
+    files: dict[str, str | bytes] = {**recipe_files(manifest, record, patches, solving)}
     told = {
         ENVIRONMENT: json.dumps(environment(), indent=1) + "\n",
         PINS: "".join(f"{name}=={number}\n" for name, number in _versions().items()),
@@ -84,43 +90,60 @@ def reproduce_files(
 
 
 def environment() -> dict[str, Any]:
-    """Return what a later run compares itself with: versions, and the platform."""
+    """Return what a later run compares itself with: versions, the platform, and how many threads torch computes by.
+
+    Sums over threads are taken in another order, so that what is solved again may differ in its last bits.
+    """
+    import torch
+
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "system": platform.system(),
         "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
         "packages": _versions(),
     }
 
 
-def reproduce(catalog: Catalog, source: Path, output: Path, *, parent: Path | None = None) -> Reproduced:
+def reproduce(
+    catalog: Catalog,
+    source: Path,
+    output: Path,
+    *,
+    parent: Path | None = None,
+    solve: bool = False,
+    progress: Progress = lambda _: None,
+) -> Reproduced:
     """Write the checkpoint that `source`, a shipped folder or its `reproduce`, tells how to write, and compare the two.
 
     The parent is looked up in the catalog where it is not named. Where the weights come out as recorded, knedit.json,
     the card and the `reproduce` folder are those of `source`, and every file is compared; else the folder tells of
-    itself. Raises CheckpointError.
+    itself. With `solve`, the plan is solved again, and what comes out is written. Raises KneditError.
     """
     recipe = read_recipe(source)
     parent = parent or _find_parent(catalog, recipe)
-    versions = tuple(_other_versions(source))
+    check_folders(parent, output)
+    again = solve_again(catalog, recipe, parent, progress=progress) if solve else None
+    patches = again.patches if again else recipe.patches
+    versions = (*_other_versions(source, solving=solve), *(again.others if again else ()))
     try:
         record = read_manifest(source)
         papers = _papers(source)
         write_patched(
             parent,
             output,
-            recipe.patches,
+            patches,
             manifest=recipe.manifest,
             expected=recipe.sha256,
             papers=lambda _: papers,
             judge=None if record is None or record.evaluation is None else lambda _: record.evaluation or {},
         )
-        return Reproduced(output, *_compared(source, output), versions)
+        return Reproduced(output, *_compared(source, output), versions, again)
     except UnexpectedWeightsError as error:
         own = {**provenance(), "parent": recipe.manifest["parent"], "edit": recipe.manifest["edit"]}
-        write_patched(parent, output, recipe.patches, manifest=own)
-        return Reproduced(output, 0, (error.what,), versions)
+        write_patched(parent, output, patches, manifest=own)
+        return Reproduced(output, 0, (error.what,), versions, again)
 
 
 def _find_parent(catalog: Catalog, recipe: Recipe) -> Path:
@@ -158,15 +181,17 @@ def _compared(source: Path, output: Path) -> tuple[int, tuple[str, ...]]:
     return len(wanted), tuple(differing)
 
 
-def _other_versions(source: Path) -> Iterator[str]:
+def _other_versions(source: Path, *, solving: bool) -> Iterator[str]:
     place = recipe_folder(source)
     if not (place / ENVIRONMENT).exists():
         yield f"{ENVIRONMENT} is missing, so versions and platform cannot be compared"
         return
     recorded = read_json(reach(place, ENVIRONMENT))
     here = environment()
-    packages = recorded.pop("packages", {})
-    pairs = [(name, recorded.get(name), here[name]) for name in here if name != "packages"]
+    told = recorded.get("packages")
+    packages = told if isinstance(told, dict) else {}
+    left_out = {"packages"} if solving else {"packages", "threads"}  # threads matter to solving alone
+    pairs = [(name, recorded.get(name), own) for name, own in here.items() if name not in left_out]
     pairs += [(name, packages.get(name), own) for name, own in here["packages"].items()]
     yield from (f"{name} is {own}, was {old}" for name, old, own in pairs if old != own)
 

@@ -19,7 +19,7 @@ from knedit.flows.stacking import Earlier
 from knedit.models.model import Model
 from knedit.models.planting import keys_around_sites, keys_at_sites
 from knedit.models.prompting import Query, encode_prompt, usable
-from knedit.records import Fact, Prompt, Refinement
+from knedit.records import Fact, Prompt, Refinement, fingerprint, show_id
 from knedit.starter.sentences import sentences
 
 TEXTS, TOLD = 8, 64  # own texts of a fact, and other facts of its relation that lend it wordings
@@ -132,6 +132,29 @@ def kept_facts(
     kept = [fact for fact in every if fact.status == "protected" or fact.id in earlier.targets]
     first = sorted(kept, key=lambda fact: (fact.id not in earlier.targets, fact.id))[:KEPT]
     return _keys(catalog, model, first, layers, texts=KEPT_TEXTS)
+
+
+def around_of(catalog: Catalog, goals: Iterable[Goal], earlier: Earlier) -> str:
+    """Return a fingerprint of the facts and prompts that goals are solved among, as 16 hexadecimal digits.
+
+    These are the other facts of their relations, protected ones, what earlier edits made the model say, and updated
+    facts; nothing that this edit or an earlier one erases is in it, so that no guess at that can be tried on it.
+    """
+    goals = list(goals)
+    erased = {fact.id for goal in goals if goal.operation != "update" for fact in goal.facts}
+    erased |= {target.fact_id for target in earlier.targets.values() if target.operation not in ("update", "amplify")}
+    relations = {fact.relation_id for goal in goals for fact in goal.facts}
+    facts = {
+        fact.id: fact
+        for fact in catalog.facts()
+        if fact.status != "retired"
+        and fact.id not in erased
+        and (fact.relation_id in relations or fact.status == "protected" or fact.id in earlier.targets)
+    }
+    prompts = prompts_by_fact(catalog, facts.values())
+    told = [[n, fact.status == "protected", sorted(one.id for one in prompts[n])] for n, fact in facts.items()]
+    said = [[target.fact_id, target.new_object] for target in earlier.targets.values() if target.fact_id in facts]
+    return show_id(fingerprint("around", sorted(told), sorted(said, key=str)))
 
 
 def _keys(

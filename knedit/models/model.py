@@ -16,6 +16,7 @@ from knedit.errors import ModelError
 from knedit.models.heads import HEADS
 from knedit.models.hooks import Seen, frozen, watched_calls
 from knedit.models.layout import Layout, read_layout
+from knedit.models.precision import rounded_once
 from knedit.models.quiet import quiet
 
 
@@ -107,9 +108,12 @@ class Model:
         return rows[places]
 
     def put_value_vectors(self, layer: int, indices: Sequence[int], values: Tensor) -> None:
-        """Write value vectors [n, D] over those of some neurons of one layer, cast to the weight's precision."""
+        """Write value vectors [n, D] over those of some neurons of one layer, rounded once to the weight's precision.
+
+        Raises CheckpointError where they are not finite, or too large for it.
+        """
         rows, places = self._value_rows(layer, indices)
-        rows.index_put_(places, values.to(rows.device, rows.dtype))
+        rows.index_put_(places, rounded_once(values, rows.dtype).to(rows.device))
 
     @property
     def n_embeddings(self) -> int:

@@ -5,9 +5,8 @@ import shutil
 import subprocess
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from knedit.checkpoints.patch import TensorPatch, cast, write_patched
-from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
 from tests.checkpoints.making import (
     CREATED,
@@ -30,9 +28,8 @@ from tests.checkpoints.making import (
     write_sharded,
     write_single,
 )
-from tests.thorough import rounds
+from tests.conftest import SmallDisk
 
-DISK_POINTS = rounds("KNEDIT_DISK_POINTS", 4, 10)
 Writer = Callable[..., Path]
 
 
@@ -342,28 +339,7 @@ def test_memory_stays_far_below_the_size_of_a_tensor(tmp_path: Path, axis: int) 
     assert peak < 40e6 < 96e6 < (parent / "model.safetensors").stat().st_size
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Give a function that mounts a tmpfs with the given options; skips where mounting is not permitted."""
-    mounted = []
-
-    def mount(options: str) -> Path:
-        folder = tmp_path / "disk"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
-        try:
-            subprocess.run(command, check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip("mounting is not permitted")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
+def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, small_disk: SmallDisk) -> None:
     parent = write_single(tmp_path / "parent", rows=512, columns=512)
     needed = 1 << 20
     needed += sum(len(content) for content in listing(parent).values())
@@ -376,36 +352,15 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, small_di
     assert error.cure == "Free some space, or choose a folder on another disk."
 
 
-def test_a_disk_that_fills_up_midway_keeps_nothing(tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
+def test_a_disk_that_fills_up_midway_keeps_nothing(tmp_path: Path, small_disk: SmallDisk) -> None:
     parent = write_single(tmp_path / "parent")
     disk = small_disk("size=64m,nr_inodes=5")  # room for the lock, the folder and two files
     assert_refused(parent, disk / "edited", "The disk is full", patch_of(new_slices(1)))
     assert list(disk.iterdir()) == []
 
 
-def test_a_disk_that_is_full_at_any_point_keeps_nothing_and_the_next_run_succeeds(
-    tmp_path: Path, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parent = write_sharded(tmp_path / "parent", rows=256, columns=512)
-    before, size = listing(parent), sum(len(content) for content in listing(parent).values())
-    disk = small_disk("size=64m")
-    edit = patch_of({3: torch.ones(256)})
-    with monkeypatch.context() as while_another_program_writes:
-        while_another_program_writes.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
-        for point in range(DISK_POINTS):
-            room = 16384 + size * point // DISK_POINTS
-            subprocess.run(["mount", "-o", f"remount,size={room}", str(disk)], check=True)
-            assert_refused(parent, disk / "edited", "The disk is full", edit)
-            assert list(disk.iterdir()) == []
-    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-    write(parent, disk / "edited", edit)
-    assert verify_folder(disk / "edited", parent).problems == ()
-    assert [path.name for path in disk.iterdir()] == ["edited"]
-    assert listing(parent) == before
-
-
 def test_a_disk_that_fills_up_before_the_manifest_is_written_keeps_nothing(
-    tmp_path: Path, small_disk: Callable[[str], Path]
+    tmp_path: Path, small_disk: SmallDisk
 ) -> None:
     parent = write_single(tmp_path / "parent")
     disk = small_disk("size=4m")

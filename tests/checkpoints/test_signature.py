@@ -20,8 +20,9 @@ from knedit.errors import CheckpointError
 from knedit.hub.fetching import cached_name
 from tests.checkpoints.making import manifest_for, matrix, write_single
 from tests.keys import write_pair
+from tests.thorough import rounds
 
-FLIPS = int(os.environ.get("KNEDIT_FLIPS", "120"))
+FLIPS = rounds("KNEDIT_FLIPS", 120, 1000)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch
 from knedit.editing.apply import edited
 from knedit.editing.solve import ValueChange
 from knedit.models.model import Model, wrap_model
+from tests.rounding import nearest
 from tests.tiny_models import TINY, network, tokenizer
 
 MASKED = ("bert", "roberta")
@@ -37,14 +38,14 @@ def weights(model: Model) -> dict[str, torch.Tensor]:
 
 
 def expected(model: Model, before: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Put the edit into a copy of the weights, one number at a time."""
+    """Put the edit into a copy of the weights, one number at a time, each the nearest to what was asked for."""
     after = {key: tensor.clone() for key, tensor in before.items()}
     for change in changes(model):
         weight = after[model.layout.down_weight(change.layer)]
         for row, index in enumerate(change.indices):
             for place, value in enumerate(change.new[row].tolist()):
                 at = (index, place) if model.layout.family.neuron_axis == 0 else (place, index)
-                weight[at] = value
+                weight[at] = nearest(value, weight.dtype)[0]
     return after
 
 

@@ -67,6 +67,10 @@ def opened(folder: Path) -> Iterator[Ready]:
         yield Ready(catalog, read_edit(catalog, edit), load_checkpoint(checkpoint, device="cpu"), folder)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def texts(folder: Path) -> dict[str, str]:
     """Return what is written in a folder but for what is the parent's."""
     names = ["README.md", "knedit.json", *(f"reproduce/{path.name}" for path in (folder / "reproduce").iterdir())]

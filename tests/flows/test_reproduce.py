@@ -13,7 +13,7 @@ from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
 from knedit.flows.reproduce import Reproduced, reproduce
 from tests.flows.making import save_model
-from tests.flows.shipping import Ready, made
+from tests.flows.shipping import Ready, contents, made
 from tests.keys import write_pair
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -33,10 +33,6 @@ def elsewhere(tmp_path: Path) -> Iterator[Catalog]:
     """A catalog that knows nothing."""
     with Catalog(str(tmp_path / "other.db")) as catalog:
         yield catalog
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_same_bytes_come_out_without_the_catalog(ready: Ready, elsewhere: Catalog, tmp_path: Path) -> None:
@@ -92,6 +88,13 @@ def test_other_versions_and_platforms_are_told(ready: Ready, tmp_path: Path) -> 
     assert [one.partition(" is ")[0] for one in found.versions] == ["machine", "torch"]
     assert found.versions[0].endswith("was abacus")
     assert found.differing == ("reproduce/environment.json differs",)
+
+
+def test_an_environment_that_tells_nothing_is_told(ready: Ready, tmp_path: Path) -> None:
+    source = changed(ready, tmp_path / "source", "environment.json", packages=[], python=None)
+    found = reproduce(ready.catalog, source, tmp_path / "again")
+    assert found.versions[0].startswith("python is ")
+    assert {"torch", "numpy"} <= {one.partition(" is ")[0] for one in found.versions}
 
 
 def test_the_wrong_parent_is_refused(ready: Ready, elsewhere: Catalog, tmp_path: Path) -> None:

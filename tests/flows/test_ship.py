@@ -1,7 +1,6 @@
 """Shipping: a folder that is whole, tells what it is, and proves it; and everything that keeps it from appearing."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -12,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -32,11 +32,14 @@ from knedit.flows.ship import ship_edit
 from knedit.flows.verify import verify_checkpoint
 from knedit.models.model import Model
 from knedit.records import Checkpoint, show_id
-from tests.flows.shipping import CHOICES, MIT, OPEN, SHIPPING, Ready, made, opened, texts
+from tests.conftest import SmallDisk
+from tests.flows.shipping import CHOICES, MIT, OPEN, SHIPPING, Ready, contents, made, opened, texts
 from tests.keys import write_pair
+from tests.thorough import rounds
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+DISK_POINTS = rounds("KNEDIT_DISK_POINTS", 3, 10)
 CARD = """---
 license: other
 license_name: house-licence
@@ -338,17 +341,19 @@ def test_outputs_that_are_there_or_in_the_parent_are_refused(ready: Ready, tmp_p
     assert list((tmp_path / "taken").iterdir()) == []
 
 
+def forget(database: Path, name: str) -> None:
+    """Leave the catalog as a run leaves it that is killed when its folder is complete."""
+    with sqlite3.connect(database) as connection:
+        connection.execute("DELETE FROM evaluations")
+        connection.execute("UPDATE edits SET result_id = NULL")
+        connection.execute("DELETE FROM checkpoints WHERE name = ?", (name,))
+    connection.close()
+
+
 def test_what_a_killed_run_had_finished_is_taken_into_the_catalog(alone: Ready, tmp_path: Path) -> None:
     alone.ship(tmp_path / "shipped", key=write_pair(tmp_path))
     listed = {path: path.stat().st_mtime_ns for path in (tmp_path / "shipped").rglob("*")}
-    with sqlite3.connect(tmp_path / "facts.db") as connection:
-        for statement in (
-            "DELETE FROM evaluations",
-            "UPDATE edits SET result_id = NULL",
-            "DELETE FROM checkpoints WHERE name = 'shipped'",
-        ):
-            connection.execute(statement)
-    connection.close()
+    forget(tmp_path / "facts.db", "shipped")
     key = tmp_path / "key.pem"
     others: list[dict[str, Any]] = [
         {},
@@ -374,7 +379,7 @@ def test_a_killed_run_leaves_nothing_that_loads_and_the_next_one_succeeds(alone:
     words = ["ship", show_id(alone.planned.edit.id), "--output", str(output), "--license", "mit"]
     words += [word for name, value in OPEN.items() for word in ("--gate", f"{name}={value}")]
     command = [sys.executable, "-W", "ignore", "-m", "knedit", "--database", str(tmp_path / "facts.db"), *words]
-    for _ in range(int(os.environ.get("KNEDIT_SHIP_KILLS", "1"))):
+    for _ in range(rounds("KNEDIT_SHIP_KILLS", 1, 10)):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and not list(tmp_path.glob(".shipped.knedit-partial/*")):
             time.sleep(0.002)
@@ -385,6 +390,28 @@ def test_a_killed_run_leaves_nothing_that_loads_and_the_next_one_succeeds(alone:
     alone.ship(output)
     assert verify_folder(output, tmp_path / "base").problems == ()
     assert [path.name for path in tmp_path.iterdir() if "knedit-" in path.name] == []
+
+
+def test_a_full_disk_keeps_nothing_at_any_point_and_the_next_run_succeeds(
+    alone: Ready, tmp_path: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone.ship(tmp_path / "first", key=write_pair(tmp_path))
+    size = sum(-(-path.stat().st_size // 4096) for path in (tmp_path / "first").rglob("*") if path.is_file())
+    forget(tmp_path / "facts.db", "first")
+    disk, before = small_disk("size=64m"), contents(tmp_path / "base")
+    with monkeypatch.context() as while_another_program_writes:
+        while_another_program_writes.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+        for point in range(DISK_POINTS):  # the last one is at the signature
+            room = 4096 * (4 + (size - 5) * point // (DISK_POINTS - 1))
+            subprocess.run(["mount", "-o", f"remount,size={room}", str(disk)], check=True)
+            with pytest.raises(CheckpointError, match=r"The disk is full|No space left on device"):
+                alone.ship(disk / "shipped", key=tmp_path / "key.pem")
+            assert nothing_came_of_it(alone, disk, set())
+    subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+    alone.ship(disk / "shipped", key=tmp_path / "key.pem")
+    assert verify_folder(disk / "shipped", tmp_path / "base", public_key=tmp_path / "key.pub").problems == ()
+    assert [path.name for path in disk.iterdir()] == ["shipped"]
+    assert contents(tmp_path / "base") == before
 
 
 def test_scores_that_are_not_the_recorded_ones_are_found(ready: Ready, shipped: Path, tmp_path: Path) -> None:

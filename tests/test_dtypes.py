@@ -6,7 +6,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from knedit.checkpoints.dtypes import cast, narrow, widen
+from knedit.dtypes import cast, narrow, widen
 from knedit.errors import CheckpointError
 
 EDGES = np.array([0x0000, 0x0001, 0x7FFF, 0x8000, 0x8001, 0xFFFF], dtype=np.uint32)

@@ -1,6 +1,7 @@
 """The number formats of safetensors: their sizes, and plain floats rounded to them once and widened exactly.
 
-Knows nothing of files. Stored numbers are handled as their bits, unsigned little-endian integers, so that nothing
+Edited value vectors are rounded here alone, for files and for networks in memory, so that both hold the same bits.
+Knows nothing of either. Stored numbers are handled as their bits, unsigned little-endian integers, so that nothing
 changes them on the way. Rounding is to nearest, ties to even.
 
 Eight-bit floats are those of "FP8 Formats for Deep Learning" (Micikevicius et al., 2022): F8_E5M2 has infinities,
