@@ -186,7 +186,7 @@ def _wordings(sheet: Sheet) -> Table:
         means = [mean(list(by_metric[metric].values())) for metric in metrics]
         rows.insert(0, ("all relations", sum(counts.values()), *means))
     columns = ("relation", "facts", "consistency", "same likeliest token", "right", "facts right in all wordings")
-    return Table("consistency", "Agreement of wordings", columns, tuple(rows), percent=frozenset(columns[2:]))
+    return Table("consistency", "Agreement of wordings", columns, tuple(rows), percent=columns[2:])
 
 
 def _edits(sheet: Sheet) -> Table:
@@ -198,7 +198,7 @@ def _edits(sheet: Sheet) -> Table:
         for row in sheet.rows("edits")
     ]  # fmt: skip
     columns = ("fact", "solver", "wordings", "consistency before", "after", "give the new object")
-    return Table("consistency-edits", "Edited facts", columns, tuple(rows), percent=frozenset(columns[3:]))
+    return Table("consistency-edits", "Edited facts", columns, tuple(rows), percent=columns[3:])
 
 
 def _probes(sheet: Sheet) -> Table:
@@ -216,7 +216,7 @@ def _probes(sheet: Sheet) -> Table:
                     )
                 )  # fmt: skip
     columns = ("asked for", "solver", "edits", "prompts", "probability before", "after", "likeliest before", "after ")
-    return Table("consistency-probes", "What an edit reaches", columns, tuple(rows), percent=frozenset(columns[4:]))
+    return Table("consistency-probes", "What an edit reaches", columns, tuple(rows), percent=columns[4:])
 
 
 def _pairs(sheet: Sheet) -> Table:
@@ -228,7 +228,7 @@ def _pairs(sheet: Sheet) -> Table:
         for row in sheet.rows("pairs")
     ]  # fmt: skip
     columns = ("fact", "neurons", "pairs", "degenerate", "lost without one, mean", "lost without two, mean")
-    return Table("degenerate-pairs", "Pairs of neurons", columns, tuple(rows), percent=frozenset(columns[4:]))
+    return Table("degenerate-pairs", "Pairs of neurons", columns, tuple(rows), percent=columns[4:])
 
 
 def _relations(sheet: Sheet) -> Dots:

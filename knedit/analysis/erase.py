@@ -120,7 +120,7 @@ def _table(sheet: Sheet) -> Table:
         "relation", "solver", "asked of", "prompts", "perplexity before", "after", "rise", "right before",
         "right after", "value vectors",
     )  # fmt: skip
-    return Table("erase", "Before and after erasing a relation", columns, tuple(rows), percent=frozenset(columns[6:9]))
+    return Table("erase", "Before and after erasing a relation", columns, tuple(rows), percent=columns[6:9])
 
 
 def _whole(sheet: Sheet) -> Bars:

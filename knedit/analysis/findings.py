@@ -18,7 +18,7 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    percent: frozenset[str] = frozenset()
+    percent: tuple[str, ...] = ()
     note: str = ""
 
 

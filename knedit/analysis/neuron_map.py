@@ -178,7 +178,7 @@ def _table(sheet: Sheet) -> Table:
         )  # fmt: skip
     rows.sort(key=lambda one: (str(one[0]), -abs(one[4] or 0.0)))
     columns = ("fact", "from", "to", "attribution", "share", "lost without it", "borne out")
-    return Table("map", "Edges", columns, tuple(rows), percent=frozenset({"share"}))
+    return Table("map", "Edges", columns, tuple(rows), percent=("share",))
 
 
 def _edge(row: Row) -> Edge:

@@ -142,7 +142,10 @@ def _methods(sheet: Sheet) -> dict[str, Row]:
 
 
 def _answer(sheet: Sheet) -> tuple[str, ...]:
-    told = []
+    told = [
+        f"{row['relations']:,.0f} relations with {row['facts']:,.0f} facts in {row['prompts']:,.0f} prompts."
+        for row in sheet.rows("catalog")
+    ]
     for row in _methods(sheet).values():
         within, across = row.numbers["within"], row.numbers["across"]
         shared = "" if within is None else f"; two facts of a relation share {within:.2f}"

@@ -164,7 +164,7 @@ def _table(by_solver: Mapping[str, Sequence[Row]]) -> Table:
         "solver", "edits", "change rate", "success rate", "success, unseen wordings", "perplexity within",
         "perplexity across", "value vectors", "seconds",
     )  # fmt: skip
-    return Table("update", "Means over edits", columns, tuple(rows), percent=frozenset(columns[2:5]))
+    return Table("update", "Means over edits", columns, tuple(rows), percent=columns[2:5])
 
 
 def _perplexities(by_solver: Mapping[str, Sequence[Row]]) -> Table:
@@ -202,7 +202,7 @@ def _edits(sheet: Sheet) -> Table:
         "fact", "new object", "prompt", "solver", "changed", "succeeded", "old before", "old after", "new before",
         "new after", "why not",
     )  # fmt: skip
-    return Table("update-edits", "Every edit", columns, tuple(rows), percent=frozenset(columns[6:10]))
+    return Table("update-edits", "Every edit", columns, tuple(rows), percent=columns[6:10])
 
 
 def _rates(by_solver: Mapping[str, Sequence[Row]]) -> Bars:

@@ -11,7 +11,7 @@ from knedit.analysis.tables import as_csv
 
 NASTY = '<script>alert("x")</script> & co'
 TABLE = Table(
-    "table", NASTY, ("name", "share", NASTY), ((NASTY, 0.25, None), ("b", -0.5, 12345.678)), frozenset({"share"})
+    "table", NASTY, ("name", "share", NASTY), ((NASTY, 0.25, None), ("b", -0.5, 12345.678)), ("share",)
 )
 BARS = Bars("bars", NASTY, NASTY, groups=("a", "b"), series=(Series("s", (0.1, 0.2)), Series("t", (0.3, 0.4))))
 FOUND = Findings(

@@ -35,7 +35,10 @@ def test_an_experiment_prints_its_answer_writes_files_and_becomes_a_page(
         (["experiment", "statistics", "nobody"], "nobody"),
         (["experiment", "statistcs", "model"], "there is no experiment 'statistcs'"),
         (["experiment", "statistics", "model", "--relation", "nothing"], "nothing"),
-        (["experiment", "statistics", "model", "--output", "/proc/none"], "the output cannot be written (/proc/none)"),
+        (
+            ["experiment", "statistics", "model", "--output", "/proc/none"],
+            "the output cannot be written: No such file or directory (/proc/none)",
+        ),
         (["report", "nobody"], "nobody"),
         (["report", "model", "--output", "/proc/none/report.html"], "the output cannot be written"),
     ],

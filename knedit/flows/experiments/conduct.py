@@ -28,6 +28,11 @@ class Conducted:
     findings: Findings
     files: tuple[Path, ...] = ()
 
+    @property
+    def named(self) -> list[str]:
+        """The files' paths in words."""
+        return list(map(str, self.files))
+
 
 def conduct(lab: Lab, name: str, *, output: Path | None = None, figures: bool = True) -> Iterator[Conducted]:
     """Yield each experiment of a name (or "all") when it is done.

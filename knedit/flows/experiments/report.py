@@ -183,7 +183,7 @@ def _edit_findings(catalog: Catalog, planned: Planned) -> Findings:
     if lines:
         rows = tuple((one.group, one.role, _METRICS[one.metric], one.prompts, one.before, one.after) for one in lines)
         columns = ("facts", "role", "measure", "prompts", "before", "after")
-        tables.append(Table("evaluation", "Asked before and after", columns, rows, percent=frozenset(columns[4:])))
+        tables.append(Table("evaluation", "Asked before and after", columns, rows, percent=columns[4:]))
     wanted = [line for line in lines if line.metric in ("correct", "new_correct")]
     pictures = (_asked(wanted),) if wanted else ()
     note = "" if lines else f"It was not evaluated yet: knedit evaluate {show_id(planned.edit.id)[:8]}"

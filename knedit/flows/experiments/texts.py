@@ -160,15 +160,15 @@ def _json(path: Path) -> Any:
 
 
 def _wordings(lab: Lab) -> Iterator[str]:
-    """Yield the catalog's wordings, spoken with their answers, of some facts of each relation."""
+    """Yield the catalog's wordings, spoken with their answers, and beginnings of texts, of some facts of a relation."""
     by_relation: dict[int, list[Fact]] = defaultdict(list)
     for fact in sorted(lab.catalog.facts(), key=lambda fact: fact.id):
         if fact.status != "retired":
             by_relation[fact.relation_id].append(fact)
     for facts in by_relation.values():
         chosen = {fact.id: fact for fact in facts[:LENT]}
-        for prompt in lab.catalog.prompts(list(chosen), roles=("attribute", "paraphrase")):
-            if prompt.status != "retired" and prompt.answer is not None:
+        for prompt in lab.catalog.prompts(list(chosen), roles=("attribute", "paraphrase", "generate")):
+            if prompt.status != "retired":
                 yield _spoken(prompt.text, chosen[prompt.fact_id])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from knedit.errors import FactsError, KneditError
+from knedit.experiments import Experiment, ExperimentPart, ExperimentValue
 from knedit.flows.experiments.conduct import Conducted, conduct
 from knedit.flows.experiments.registry import RECIPES
 from knedit.flows.experiments.report import report_page
@@ -14,6 +15,7 @@ from knedit.flows.experiments.running import read_sheet, run_experiment
 from knedit.models.loading import load_model
 from knedit.models.model import Model
 from knedit.records import Prompt, Relation
+from tests.catalog.making import NOON
 from tests.flows.experiments.world import build, laboratory
 from tests.flows.making import save_model
 
@@ -42,18 +44,18 @@ def done(world: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) ->
     """Return all experiments, done once, and the folder with their catalog and files."""
     folder = tmp_path_factory.mktemp("done")
     with laboratory(world, folder, model, limit=2) as lab:
-        return {one.findings.name: one for one in conduct(lab, "all", output=folder / "files")}, folder
+        found = conduct(lab, "all", output=folder / "files", figures=False)
+        return {one.findings.name: one for one in found}, folder
 
 
-def test_every_experiment_measures_answers_and_draws(done: tuple[Done, Path]) -> None:
+def test_every_experiment_measures_answers_and_writes_its_tables(done: tuple[Done, Path]) -> None:
     found, folder = done
     assert list(found) == list(RECIPES)
     for name, one in found.items():
         assert one.findings.answer, name
         assert one.findings.tables[0].rows, name
         assert one.experiment.refinement_id is not None
-        assert {path.suffix for path in one.files} >= {".csv"}
-        assert sum(path.suffix == ".png" for path in one.files) == len(one.findings.pictures)
+        assert [path.name for path in one.files] == [f"{table.name}.csv" for table in one.findings.tables]
         assert all(path.is_file() and path.parent == folder / "files" / name for path in one.files)
     assert all(one.findings.pictures for name, one in found.items() if name != "triggers")
 
@@ -190,17 +192,23 @@ def test_a_causal_model_is_asked_the_same_and_implied_prompts_go_the_same_way(tm
     assert "(implied prompts)" in page
 
 
-def test_the_report_is_told_from_the_catalog_alone(done: tuple[Done, Path], tmp_path: Path) -> None:
-    found, folder = done
-    with laboratory(folder, tmp_path) as lab:
+def test_the_report_is_told_from_the_catalog_alone(world: Path, model: Model, tmp_path: Path) -> None:
+    with laboratory(world, tmp_path, model, limit=1, relations=("capital",)) as lab:
+        found = [next(iter(conduct(lab, name))) for name in ("suppress-amplify", "triggers")]
+        own = Experiment(7, lab.checkpoint.id, None, None, "layer-sweep", {"step": 1}, "0.1.0", NOON)
+        lab.catalog.open_experiment(own)
+        part = ExperimentPart(7, "layer 3", None, None, "ok", None, 1.0, NOON)
+        lab.catalog.put_experiment_part(part, [ExperimentValue(7, "layer 3", "sweep", "3", "success", 0.875)])
+    with laboratory(world, tmp_path) as lab:  # its model would have to be loaded
         page = report_page(lab.catalog, "model")
         with pytest.raises(KneditError, match=r"no checkpoint .*elsewhere"):
             report_page(lab.catalog, "elsewhere")
-    for one in found.values():
+    for one in found:
         assert f'id="{one.findings.name}"' in page
         assert f"{one.experiment.id:016x}" in page
-    assert page.count("<svg") == sum(len(one.findings.pictures) for one in found.values())
+    assert page.count("<svg") == sum(len(one.findings.pictures) for one in found)
     assert "published, BERT" in page
+    assert all(word in page for word in ("Layer sweep", "success", "0.875"))
 
 
 def test_a_checkpoint_without_experiments_has_no_report_but_the_command_that_makes_one(
