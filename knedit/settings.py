@@ -27,3 +27,8 @@ def user_name() -> str:
         return getpass.getuser().strip()
     except (ImportError, KeyError, OSError):  # no such user on this machine, as in a container
         return ""
+
+
+def key_password() -> str | None:
+    """Return the password of a signing key, `KNEDIT_KEY_PASSWORD`, or None where it is not set."""
+    return os.environ.get("KNEDIT_KEY_PASSWORD")

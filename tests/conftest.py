@@ -110,3 +110,10 @@ def catalog(request: pytest.FixtureRequest) -> Iterator[Catalog]:
             connection.execute(f"TRUNCATE {names}")
     with Catalog(url) as opened:
         yield opened
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let knedit keep its cache in a folder of the test's own, and return that."""
+    monkeypatch.setenv("KNEDIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

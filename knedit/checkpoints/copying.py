@@ -8,20 +8,27 @@ one mapped sees it change.
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from threading import Event
 
-from knedit.checkpoints.slices import Slices, Tile, read_into, tiles, write_all
+import numpy as np
+from numpy.typing import NDArray
+
+from knedit.checkpoints.fingerprint import WORKERS
+from knedit.checkpoints.slices import Slices, read_into
+from knedit.checkpoints.writing import PAGE, NewFile
 
 FICLONE = 0x40049409
-BLOCK = 2 << 20  # bytes of a file that are handed on together
-BUFFERS = 3
-FLUSH = 32 << 20  # bytes after which the disk is asked to begin
-WORKERS = 2
+BLOCK = 2 << 20  # bytes of a file that are handed on together, whole pages
+BUFFERS = 4
+MARGIN = 8  # bytes read on either side of a block, so that numbers on its edges are whole
 UNSHARED = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOTTY, errno.EINVAL, errno.EACCES)
 
 
@@ -39,13 +46,17 @@ class Copy:
     known: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Copied:
-    """The sha256 of a file and of its copy, and how many bytes were written: none where the two share them."""
+    """The sha256 of a file and of its copy, and how many bytes were written: none where the two share them.
+
+    `differing` tells of each of the copy's `slices`, in their order, which of them the file held otherwise.
+    """
 
     source: str
     target: str
     written: int
+    differing: tuple[NDArray[np.bool_], ...] = ()
 
 
 class _StoppedError(Exception):
@@ -91,19 +102,22 @@ def can_link(source: Path, folder: Path) -> bool:
 
 def _copy(copy: Copy, stop: Event) -> Copied:
     if copy.link and not copy.slices and copy.target and _link(copy.source, copy.target):
-        whole = copy.known or _stream(copy, -1, stop, clone=True).source
+        whole = copy.known or _read(copy, stop).source
         return Copied(whole, whole, 0)
     if copy.target is None:
-        return _stream(copy, -1, stop, clone=True)
-    handle = os.open(copy.target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        with copy.source.open("rb") as stream:
-            cloned = _clone(stream.fileno(), handle)
-        copied = _stream(copy, handle, stop, clone=cloned)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    return copied
+        return _read(copy, stop)
+    with copy.source.open("rb", buffering=0) as stream, NewFile(copy.target, _length(stream)) as target:
+        cloned = _clone(stream.fileno(), target.handle)
+        return _Passage(copy, stream.fileno(), target, stop, every=not cloned).go()
+
+
+def _length(stream: FileIO) -> int:
+    return os.fstat(stream.fileno()).st_size
+
+
+def _read(copy: Copy, stop: Event) -> Copied:
+    with copy.source.open("rb", buffering=0) as stream:
+        return _Passage(copy, stream.fileno(), None, stop, every=False).go()
 
 
 def _link(source: Path, target: Path) -> bool:
@@ -126,33 +140,68 @@ def _clone(source: int, target: int) -> bool:
     return True
 
 
-def _stream(copy: Copy, handle: int, stop: Event, *, clone: bool) -> Copied:
-    """Read the source once; write all of it, or its new slices alone where the target is a `clone`."""
-    digests, written = _Digests(copy.known), 0
-    buffers = [memoryview(bytearray(BLOCK)) for _ in range(BUFFERS)]
-    hashed: list[Future[None]] = []
-    with copy.source.open("rb", buffering=0) as stream, ThreadPoolExecutor(1) as hasher:
-        size = os.fstat(stream.fileno()).st_size
-        for number, (tile, slices) in enumerate(_tiled(size, copy.slices)):
-            if stop.is_set():
-                raise _StoppedError
-            if number >= BUFFERS:
-                hashed[number - BUFFERS].result()  # then its buffer is free
-            view = buffers[number % BUFFERS][: tile.end - tile.begin]
-            read_into(stream.fileno(), tile.begin, view)
-            original = bytes(view) if slices and not copy.known else None
-            if slices:
-                slices.lay_over(tile, view)
-            hashed.append(hasher.submit(digests.take, view, original))
-            if handle >= 0 and not (clone and slices is None):
-                write_all(handle, tile.begin, view)
-                written += len(view)
-                if written // FLUSH > (written - len(view)) // FLUSH:
-                    os.posix_fadvise(handle, 0, tile.end, os.POSIX_FADV_DONTNEED)  # the disk may begin with them
-    source, target = digests.tell()
-    if source != target and not copy.slices:
-        raise OSError(errno.EIO, "the file changed while it was copied", str(copy.source))
-    return Copied(source, target, written)
+class _Buffer:
+    """Room for a block, which begins at a page as writing past the page cache asks for, and for its margins."""
+
+    def __init__(self) -> None:
+        self._view = memoryview(mmap.mmap(-1, PAGE + BLOCK + PAGE))
+        self.hashed: Future[None] | None = None  # then the room is free
+
+    def read(self, handle: int, begin: int, end: int, size: int) -> None:
+        low, high = max(0, begin - MARGIN), min(size, end + MARGIN)
+        read_into(handle, low, self.part(begin, low, high))
+
+    def part(self, begin: int, low: int, high: int) -> memoryview:
+        """Return the file's bytes `low` to `high`, where the block begins at its byte `begin`."""
+        return self._view[PAGE + low - begin : PAGE + high - begin]
+
+
+class _Passage:
+    """One file on its way: read once, changed, hashed by a second thread, and written, or its changed blocks alone."""
+
+    def __init__(self, copy: Copy, source: int, target: NewFile | None, stop: Event, *, every: bool) -> None:
+        self._copy, self._source, self._target, self._stop, self._every = copy, source, target, stop, every
+        self._size = os.fstat(source).st_size
+        self._digests = _Digests(copy.known)
+        order = sorted(range(len(copy.slices)), key=lambda number: copy.slices[number].matrix.begin)
+        self._slices = [copy.slices[number] for number in order]
+        self._differing = [np.zeros(len(one.indices), dtype=np.bool_) for one in copy.slices]
+        self._noted = [self._differing[number] for number in order]
+        self._begins = [one.matrix.begin for one in self._slices]
+        self._ends = [one.matrix.end for one in self._slices]
+        assert all(end <= begin for end, begin in zip(self._ends, self._begins[1:], strict=False)), "slices overlap"
+
+    def go(self) -> Copied:
+        buffers = [_Buffer() for _ in range(min(BUFFERS, -(-self._size // BLOCK)))]
+        written = 0
+        with ThreadPoolExecutor(1) as hasher:
+            for number, begin in enumerate(range(0, self._size, BLOCK)):
+                if self._stop.is_set():
+                    raise _StoppedError
+                buffer = buffers[number % BUFFERS]
+                if buffer.hashed:
+                    buffer.hashed.result()
+                written += self._hand_on(buffer, begin, min(self._size, begin + BLOCK), hasher)
+        source, target = self._digests.tell()
+        if source != target and not self._slices:
+            raise OSError(errno.EIO, "the file changed while it was copied", str(self._copy.source))
+        return Copied(source, target, written, tuple(self._differing))
+
+    def _hand_on(self, buffer: _Buffer, begin: int, end: int, hasher: ThreadPoolExecutor) -> int:
+        buffer.read(self._source, begin, end, self._size)
+        block = buffer.part(begin, begin, end)
+        near = range(bisect_right(self._ends, begin), bisect_left(self._begins, end))
+        meeting = [number for number in near if self._slices[number].meets(begin, end)]
+        original = bytes(block) if meeting and not self._copy.known else None
+        for number in meeting:
+            one = self._slices[number]
+            low, high = one.matrix.window(begin, end)
+            one.lay_over(low, buffer.part(begin, low, high), self._noted[number])
+        buffer.hashed = hasher.submit(self._digests.take, block, original)
+        if self._target is None or not (self._every or meeting):
+            return 0
+        self._target.write(begin, block)
+        return end - begin
 
 
 class _Digests:
@@ -173,20 +222,3 @@ class _Digests:
 
     def tell(self) -> tuple[str, str]:
         return self._known or self._before.hexdigest(), self._after.hexdigest()
-
-
-def _tiled(size: int, slices: Sequence[Slices]) -> Iterator[tuple[Tile, Slices | None]]:
-    """Yield tiles that cover a file of `size` bytes in order, each with the slices that it holds a part of."""
-    at = 0
-    for one in sorted(slices, key=lambda one: one.matrix.begin):
-        assert at <= one.matrix.begin, "these slices overlap"
-        yield from _plain(at, one.matrix.begin)
-        for tile in tiles(one.matrix, BLOCK):
-            yield tile, one if one.meets(tile) else None
-        at = one.matrix.end
-    yield from _plain(at, size)
-
-
-def _plain(begin: int, end: int) -> Iterator[tuple[Tile, None]]:
-    for at in range(begin, end, BLOCK):
-        yield Tile(at, min(end, at + BLOCK), 0, 0), None

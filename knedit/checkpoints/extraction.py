@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from knedit.checkpoints.delta import Delta, delta_of
-from knedit.checkpoints.fingerprint import file_sha256, weights_sha256
-from knedit.checkpoints.folder import reach
+from knedit.checkpoints.fingerprint import files_sha256, weights_sha256
 from knedit.checkpoints.manifest import FORMAT, Manifest, ParentName, parse_manifest, read_manifest
 from knedit.checkpoints.patch import patched_sha256
 from knedit.checkpoints.planning import SliceWrite, TensorPatch, plan_patches, read_change
@@ -40,7 +39,7 @@ def deltas_of_patches(parent: Path, patches: Sequence[TensorPatch], manifest: Ma
     Raises CheckpointError, also where the parent's weights are not those that `manifest` names.
     """
     writes = plan_patches(parent, patches)
-    hashes = {file: file_sha256(reach(parent, file)) for file in weight_files(parent)}
+    hashes = files_sha256(parent, weight_files(parent))
     if weights_sha256(parent, hashes) != manifest["parent"]["sha256"]:
         raise CheckpointError("The parent's weights are not those of the edit", str(parent), "Compute the edit anew.")
     own = {

@@ -5,13 +5,25 @@ the sha256 of the text that `sha256sum` prints for them, sorted by name.
 """
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from knedit.checkpoints.folder import OWN_FILES, is_other_weights, list_files, matches, reach, reading
+from knedit.checkpoints.folder import (
+    OWN_FILES,
+    REPRODUCE,
+    REPRODUCE_FILES,
+    is_other_weights,
+    list_files,
+    matches,
+    reach,
+    reading,
+)
 from knedit.checkpoints.shards import INDEX, weight_files, weight_set
 from knedit.errors import CheckpointError
 
+WORKERS = min(4, os.cpu_count() or 1)  # files at a time
 BEHAVIOUR = (
     *("config.json", "generation_config.json", INDEX),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -26,6 +38,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def files_sha256(folder: Path, names: Collection[str]) -> dict[str, str]:
+    """Return the sha256 of files in `folder` by name, several taken at a time. Raises CheckpointError."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = pool.map(lambda name: file_sha256(reach(folder, name)), names)
+        return dict(zip(names, found, strict=True))
+
+
 def weights_sha256(folder: Path, known: Mapping[str, str] | None = None) -> str:
     """Return the sha256 of the weights in `folder`; files named in `known` are not read again.
 
@@ -33,9 +52,7 @@ def weights_sha256(folder: Path, known: Mapping[str, str] | None = None) -> str:
     """
     hashes = dict(known or {})
     files = weight_files(folder)
-    for file in files:
-        if file not in hashes:
-            hashes[file] = file_sha256(reach(folder, file))
+    hashes |= files_sha256(folder, [file for file in files if file not in hashes])
     if len(files) == 1:
         return hashes[files[0]]
     return hashlib.sha256("".join(f"{hashes[file]}  {file}\n" for file in files).encode()).hexdigest()
@@ -47,7 +64,7 @@ def behaviour_files(folder: Path) -> dict[str, str]:
     Raises CheckpointError when there are no weights.
     """
     names = {*weight_set(folder), *_settings(folder)}
-    return {name: file_sha256(reach(folder, name)) for name in sorted(names)}
+    return files_sha256(folder, sorted(names))
 
 
 def changed_files(folder: Path, recorded: Mapping[str, str]) -> list[str]:
@@ -59,15 +76,13 @@ def changed_files(folder: Path, recorded: Mapping[str, str]) -> list[str]:
         weights = weight_set(folder)
     except CheckpointError:
         weights = []  # the recorded names below tell which are missing
-    sentences = []
-    for name in sorted({*weights, *_settings(folder), *recorded}):
-        if not (folder / name).exists():
-            sentences.append(f"{name} is missing")
-        elif name not in recorded:
-            sentences.append(f"{name} was added")
-        elif file_sha256(reach(folder, name)) != recorded[name]:
-            sentences.append(f"{name} has changed")
-    return sentences
+    names = sorted({*weights, *_settings(folder), *recorded})
+    present = {name for name in names if (folder / name).exists()}
+    found = files_sha256(folder, sorted(present & recorded.keys()))
+    told = {name: f"{name} has changed" for name in found if found[name] != recorded[name]}
+    told |= {name: f"{name} was added" for name in present - recorded.keys()}
+    told |= {name: f"{name} is missing" for name in set(names) - present}
+    return [told[name] for name in names if name in told]
 
 
 def decides_behaviour(name: str) -> bool:
@@ -76,7 +91,10 @@ def decides_behaviour(name: str) -> bool:
 
 
 def may_be_written(name: str) -> bool:
-    """Tell whether a text of this name may lie beside the weights of an edited checkpoint in place of its parent's."""
+    """Tell whether a file of this name may lie beside the weights of an edited checkpoint in place of its parent's."""
+    folder, _, own = name.rpartition("/")
+    if folder == REPRODUCE:
+        return own in REPRODUCE_FILES
     plain = name.isprintable() and not set(name) & set("/\\") and not name.startswith(".") and bool(name)
     return plain and not (name in OWN_FILES or is_other_weights(name) or decides_behaviour(name))
 

@@ -17,12 +17,22 @@ SUMS = "SHA256SUMS"
 SIGNATURE = "model.sig"
 OWN_FILES = (MANIFEST, SUMS, SIGNATURE)
 
+REPRODUCE = "reproduce"  # the folder of what is needed to write an edited checkpoint again
+PLAN, VALUES = "plan.json", "values.safetensors"
+ENVIRONMENT, PINS, WISHES, FACTS = "environment.json", "requirements.txt", "wishes.jsonl", "facts.jsonl"
+PARENT_CARD = "parent-card.md"
+REPRODUCE_FILES = (PLAN, VALUES, ENVIRONMENT, PINS, WISHES, FACTS, PARENT_CARD)
+
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 OTHER_WEIGHTS = (
-    *("*.safetensors", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.gguf", "*.ggml", "*.npz", "*.tflite"),
-    *("*.distcp", "*.nemo", "*.index.json", "*.index.*.json"),
+    *("*.safetensors", "*.h5", "*.keras", "*.msgpack", "*.onnx", "*.onnx_data*", "*.gguf", "*.ggml", "*.npz", "*.npy"),
+    *("*.bin.*", "*.bin_*", "*.ckpt.*", "*.ckpt-*", "*.pt2", "*.ptl", "*.pte", "*.ot", "*.pdparams", "*.pb", "*.mar"),
+    *("*.tflite", "*.litertlm", "*.task", "*.mlmodel", "*.engine", "*.plan", "*.trt", "*.llamafile", "*.rten"),
+    *("*.distcp", "*.nemo", "*.index.json", "*.index.*.json", "*.dduf"),
+    *("*.zip", "*.tar", "*.tar.*", "*.tgz", "*.7z"),  # whatever is packed in them is not looked at
 )
-OTHER_FOLDERS = ("original", "onnx", "openvino", "coreml", "__pycache__")
+OTHER_FOLDERS = ("original", "onnx", "openvino", "coreml", "mlx", "variables", "__pycache__")
+PACKAGES = ("*.mlpackage", "*.mlmodelc", "*.zarr")  # folders
 
 
 @contextmanager
@@ -76,15 +86,22 @@ def list_files(folder: Path) -> list[str]:
 def is_other_weights(name: str) -> bool:
     """Tell whether the file `name` looks like weights in whatever format, or is one of their indexes."""
     *folders, file = name.lower().split("/")
-    return not set(folders).isdisjoint(OTHER_FOLDERS) or matches(file, PICKLES + OTHER_WEIGHTS)
+    other = any(name in OTHER_FOLDERS or matches(name, PACKAGES) for name in folders)
+    return other or matches(file, PICKLES + OTHER_WEIGHTS)
 
 
 def carried_files(folder: Path, weights: Collection[str]) -> list[str]:
     """Return the files that an edited copy takes along: `weights` and what is neither weights nor knedit's own.
 
-    Weights in other files and formats hold what an edit takes out, so they stay behind. Sorted.
+    Weights in other files and formats hold what an edit takes out, so they stay behind, and so does what is needed to
+    write the folder again. Sorted.
     """
-    return [name for name in list_files(folder) if name in weights or not (name in OWN_FILES or is_other_weights(name))]
+    return [name for name in list_files(folder) if name in weights or not (is_own(name) or is_other_weights(name))]
+
+
+def is_own(name: str) -> bool:
+    """Tell whether a file of this name tells of the one folder that it lies in, so that no copy takes it along."""
+    return name in OWN_FILES or name.startswith(f"{REPRODUCE}/")
 
 
 def matches(name: str, patterns: Collection[str]) -> bool:

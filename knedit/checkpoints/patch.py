@@ -7,30 +7,37 @@ copied with the slices laid over them rather than saved anew, so the header, the
 import errno
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from knedit.checkpoints.copying import Copied, Copy, can_clone, can_link, copy_files
 from knedit.checkpoints.dtypes import cast
 from knedit.checkpoints.fingerprint import file_sha256, may_be_written, weights_sha256
 from knedit.checkpoints.folder import MANIFEST, SUMS, carried_files, reach, reading
 from knedit.checkpoints.manifest import FORMAT, Manifest, parse_manifest
-from knedit.checkpoints.planning import SliceWrite, TensorPatch, plan_patches, stored_bits
+from knedit.checkpoints.planning import SliceWrite, TensorPatch, fitting_writes, kept_slices, refuse_unchanged
 from knedit.checkpoints.shards import weight_files, weight_set
-from knedit.checkpoints.staging import refuse_existing, staged
+from knedit.checkpoints.staging import explained, refuse_existing, staged, write_file
 from knedit.checkpoints.sums import sums_text
 from knedit.errors import CheckpointError
 
-__all__ = ["TensorPatch", "Writing", "cast", "patched_sha256", "write_patched", "write_slices"]
+__all__ = [
+    "TensorPatch",
+    "UnexpectedWeightsError",
+    "Writing",
+    "cast",
+    "patched_sha256",
+    "write_patched",
+    "write_slices",
+]
 
 MARGIN = 1 << 20  # bytes kept free beside the files: folders, sums and the manifest
 UNKNOWN = "0" * 64
 Judge = Callable[[Path], Mapping[str, Any]]
+Papers = Callable[[Manifest], Mapping[str, str | bytes]]
+Finish = Callable[[Path], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +48,9 @@ class Writing:
     plain checkpoint again. `texts` are further files by name, such as README.md, in place of the parent's; `without`
     the parent's that stay behind. With `link` untouched shards become hard links where that is possible. `known` are
     sha256s of the parent's files that were just taken. `expected` is the sha256 that the weights must come out with.
-    `judge` is given the folder once its weights are written, and what it returns becomes the manifest's "evaluation";
-    when it raises, there is no folder.
+    `judge` is given the folder once its weights are written, and what it returns becomes the manifest's "evaluation".
+    `papers` gives further texts and files, once all is known that the manifest tells. `finish` is given the folder when
+    all of it is written and listed; it may add a signature. When one of the three raises, there is no folder.
     """
 
     manifest: Mapping[str, Any] | None
@@ -52,6 +60,12 @@ class Writing:
     known: Mapping[str, str] = field(default_factory=dict)
     expected: str | None = None
     judge: Judge | None = None
+    papers: Papers | None = None
+    finish: Finish | None = None
+
+
+class UnexpectedWeightsError(CheckpointError):
+    """The weights came out with another sha256 than the one expected."""
 
 
 def write_patched(
@@ -60,10 +74,7 @@ def write_patched(
     patches: Sequence[TensorPatch],
     *,
     manifest: Mapping[str, Any],
-    texts: Mapping[str, str] | None = None,
-    link: bool = False,
-    known: Mapping[str, str] | None = None,
-    judge: Judge | None = None,
+    **how: Any,
 ) -> Path:
     """Write `parent` with `patches` as the new folder `output`, with `knedit.json` and `SHA256SUMS`, and return it.
 
@@ -71,27 +82,30 @@ def write_patched(
     stay behind. `output` appears when all of it is on the disk, or not at all. Raises CheckpointError.
     """
     check_folders(parent, output)
-    writing = Writing(manifest=manifest, texts=texts or {}, link=link, known=known or {}, judge=judge)
-    return write_slices(parent, output, plan_patches(parent, patches), writing)
+    return write_slices(parent, output, fitting_writes(parent, patches), Writing(manifest=manifest, **how))
 
 
 def write_slices(parent: Path, output: Path, writes: Sequence[SliceWrite], writing: Writing) -> Path:
-    """Write `parent` with the planned `writes` as the new folder `output`, and return it. As `write_patched`."""
+    """Write `parent` with the planned `writes` as the new folder `output`, and return it. As `write_patched`.
+
+    The writes are in the order of files and bytes; slices that the parent has already are not told in the manifest.
+    """
     check_folders(parent, output)
     _check_texts(writing.texts)
+    refuse_unchanged(parent, writes)
     record = _record(writing, writes, UNKNOWN)
     copies = _copies(parent, writes, writing)
     needed = sum(len(text.encode()) for text in (record.text() if record else "", *writing.texts.values())) + MARGIN
     needed += sum(copy.source.stat().st_size for copy in copies.values())
-    with _explained(output, needed):
+    with explained(output, needed):
         output.parent.mkdir(parents=True, exist_ok=True)
         _check_space(output.parent, needed, copies)
         with staged(output) as folder:
-            copied = _carry_out(folder, copies)
+            copied = _carry_out(folder, copies, weight_files(parent))
             _check_parent(parent, record, {name: one.source for name, one in copied.items()})
-            _check_written(folder, writes)
+            changing = [kept for name, one in copied.items() for kept in _changing(writes, name, one)]
             hashes = {name: one.target for name, one in copied.items()}
-            _seal(folder, hashes, writes, writing)
+            _seal(folder, hashes, changing, writing)
     return output
 
 
@@ -147,13 +161,15 @@ def _slices_of(writes: Sequence[SliceWrite], file: str) -> tuple[Any, ...]:
     return tuple(write.slices for write in writes if write.change.file == file)
 
 
-def _carry_out(folder: Path, copies: Mapping[str, Copy]) -> dict[str, Copied]:
-    planned = []
-    for name, copy in copies.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        planned.append(Copy(copy.source, target, copy.slices, link=copy.link, known=copy.known))
-    return dict(zip(copies, copy_files(planned), strict=True))
+def _carry_out(folder: Path, copies: Mapping[str, Copy], first: Collection[str]) -> dict[str, Copied]:
+    """Copy the files named in `first`, the weights, and then the others: until all weights are there, nothing loads."""
+    copied: dict[str, Copied] = {}
+    for names in ([name for name in copies if name in first], [name for name in copies if name not in first]):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        planned = [replace(copies[name], target=folder / name) for name in names]
+        copied |= zip(names, copy_files(planned), strict=True)
+    return {name: copied[name] for name in copies}
 
 
 def _check_space(folder: Path, needed: int, copies: Mapping[str, Copy]) -> None:
@@ -172,10 +188,11 @@ def _check_parent(parent: Path, record: Manifest | None, hashes: Mapping[str, st
         raise CheckpointError("The parent's weights are not those of the edit", str(parent), cure)
 
 
-def _check_written(folder: Path, writes: Sequence[SliceWrite]) -> None:
-    for write in writes:
-        if not np.array_equal(stored_bits(folder, write), write.slices.bits):
-            raise OSError(errno.EIO, "what was written does not read back", write.change.file)
+def _changing(writes: Sequence[SliceWrite], file: str, copied: Copied) -> list[SliceWrite]:
+    """Return the writes of one file, less the slices that were found in it already."""
+    own = [write for write in writes if write.change.file == file]
+    pairs = zip(own, copied.differing, strict=True)
+    return [kept for write, differing in pairs if (kept := kept_slices(write, differing))]
 
 
 def _seal(folder: Path, hashes: dict[str, str], writes: Sequence[SliceWrite], writing: Writing) -> None:
@@ -183,15 +200,21 @@ def _seal(folder: Path, hashes: dict[str, str], writes: Sequence[SliceWrite], wr
     sha256 = weights_sha256(folder, hashes)
     if writing.expected not in (None, sha256):
         what = f"The weights come out with the sha256 {sha256[:12]}…, not {str(writing.expected)[:12]}… as told"
-        raise CheckpointError(what, str(folder), "The files were not made for these weights: fetch those they name.")
-    texts = dict(writing.texts)
+        cure = "The files were not made for these weights: fetch those they name."
+        raise UnexpectedWeightsError(what, str(folder), cure)
+    files: dict[str, str | bytes] = dict(writing.texts)
     evaluation = writing.judge(folder) if writing.judge else None
     if record := _record(writing, writes, sha256, evaluation):
-        texts[MANIFEST] = record.text()
-    for name, text in texts.items():
-        _write_text(folder / name, text)
+        files |= writing.papers(record) if writing.papers else {}
+        _check_texts(files)
+        files[MANIFEST] = replace(record, written=tuple(sorted(files))).text()
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_file(folder / name, content.encode() if isinstance(content, str) else content)
         hashes[name] = file_sha256(folder / name)
-    _write_text(folder / SUMS, sums_text(hashes))
+    write_file(folder / SUMS, sums_text(hashes).encode())
+    if writing.finish:
+        writing.finish(folder)
 
 
 def _record(
@@ -203,23 +226,3 @@ def _record(
     own = {"format": FORMAT, "sha256": sha256, "changed": changed, "written": sorted(writing.texts)}
     judged = {} if evaluation is None else {"evaluation": evaluation}
     return parse_manifest({**writing.manifest, **own, **judged}, "the manifest to be written")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-@contextmanager
-def _explained(output: Path, needed: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = str(error.filename or output)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(next(path for path in output.absolute().parents if path.exists())).free
-            what = f"The disk is full: {output.parent} needs {needed:,} bytes, {free:,} free"
-            raise CheckpointError(what, where, "Free some space, or choose a folder on another disk.") from error
-        what = f"The checkpoint cannot be written: {error.strerror or error}"
-        raise CheckpointError(what, where, "Nothing was left behind; choose another folder if need be.") from error

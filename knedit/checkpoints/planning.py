@@ -3,19 +3,20 @@
 Knows nothing of facts, neurons or networks, and writes nothing.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from knedit.checkpoints.dtypes import EIGHT_BIT_FLOATS, Bits, Floats, narrow
 from knedit.checkpoints.folder import reach, reading
 from knedit.checkpoints.manifest import ChangedTensor
 from knedit.checkpoints.quantised import refuse_quantised
 from knedit.checkpoints.shards import TensorPlace, find_matrix, read_places
-from knedit.checkpoints.slices import Slices, read_bits
+from knedit.checkpoints.slices import Slices, read_bits, read_exactly
 from knedit.errors import CheckpointError
 
 SCALES = ("_scale_inv", "_scale", "_scales")
@@ -50,9 +51,14 @@ def plan_patches(folder: Path, patches: Sequence[TensorPatch]) -> list[SliceWrit
     Slices that stay as they are once rounded are left out. Raises CheckpointError where the checkpoint is quantised,
     where a patch does not fit, where two overlap, and where nothing would change.
     """
+    return differing_writes(folder, fitting_writes(folder, patches))
+
+
+def fitting_writes(folder: Path, patches: Sequence[TensorPatch]) -> list[SliceWrite]:
+    """Return the writes as `plan_patches` does, also of slices that stay as they are."""
     places = read_places(folder)
     refuse_quantised(folder, places)
-    return differing_writes(folder, [_plan_one(folder, places, patch) for patch in patches])
+    return ordered_writes([_plan_one(folder, places, patch) for patch in patches])
 
 
 def plan_bits(folder: Path, places: Mapping[str, TensorPlace], change: ChangedTensor, bits: Bits) -> SliceWrite:
@@ -85,23 +91,37 @@ def differing_writes(folder: Path, writes: Sequence[SliceWrite]) -> list[SliceWr
 
     Raises CheckpointError where two writes overlap, and where none changes anything.
     """
+    ordered = ordered_writes(writes)
+    changing = [kept for write in ordered if (kept := kept_slices(write, _differing(folder, write)))]
+    if not changing:
+        raise _unchanged(folder)
+    return changing
+
+
+def ordered_writes(writes: Sequence[SliceWrite]) -> list[SliceWrite]:
+    """Return the writes in the order of files and bytes. Raises CheckpointError where two overlap."""
     ordered = sorted(writes, key=lambda write: (write.change.file, write.slices.matrix.begin))
     for first, second in pairwise(ordered):
         same = first.change.file == second.change.file
         if same and second.slices.matrix.begin < first.slices.matrix.end:
             raise CheckpointError("Two patches change one tensor", second.change.tensor, "Join them into one.")
-    changing = [kept for write in ordered if (kept := _differing(folder, write))]
-    if not changing:
-        cure = "The new values equal the stored ones once they are rounded: ask for a larger change."
-        raise CheckpointError("The edit changes nothing", str(folder), cure)
-    return changing
+    return ordered
 
 
-def stored_bits(folder: Path, write: SliceWrite) -> Bits:
-    """Return the bits (n, D) that `folder` has where the write goes. Raises CheckpointError."""
-    path = reach(folder, write.change.file)
-    with reading(path):
-        return read_bits(path, write.slices.matrix, write.slices.axis, write.change.indices)
+def refuse_unchanged(folder: Path, writes: Sequence[SliceWrite]) -> None:
+    """Raise CheckpointError if `folder` has all of the slices already; stops reading at the first that it has not."""
+    if not any(differs.any() for write in writes for differs in _compared(folder, write)):
+        raise _unchanged(folder)
+
+
+def kept_slices(write: SliceWrite, kept: NDArray[np.bool_]) -> SliceWrite | None:
+    """Return the write of the slices in `kept` (n) alone, or None where that is none."""
+    if kept.all() or not kept.any():
+        return write if kept.any() else None
+    slices = write.slices
+    indices = slices.indices[kept]
+    change = replace(write.change, indices=tuple(indices.tolist()))
+    return SliceWrite(change, Slices(slices.matrix, slices.axis, indices, slices.bits[kept]))
 
 
 def _plan_one(folder: Path, places: Mapping[str, TensorPlace], patch: TensorPatch) -> SliceWrite:
@@ -129,13 +149,24 @@ def _refuse_scaled(places: Mapping[str, TensorPlace], place: TensorPlace, where:
         raise CheckpointError(f"The tensor is quantised: {scales[0]} scales it", where, cure)
 
 
-def _differing(folder: Path, write: SliceWrite) -> SliceWrite | None:
-    differs = (stored_bits(folder, write) != write.slices.bits).any(axis=1)
-    if not differs.any():
-        return None
-    if differs.all():
-        return write
-    change, slices = write.change, write.slices
-    kept = slices.indices[differs]
-    named = ChangedTensor(change.tensor, change.file, change.axis, tuple(kept.tolist()), change.member, change.span)
-    return SliceWrite(named, Slices(slices.matrix, slices.axis, kept, slices.bits[differs]))
+def _differing(folder: Path, write: SliceWrite) -> NDArray[np.bool_]:
+    found = np.zeros(len(write.slices.indices), dtype=np.bool_)
+    for differing in _compared(folder, write):
+        found |= differing
+    return found
+
+
+def _compared(folder: Path, write: SliceWrite) -> Iterator[NDArray[np.bool_]]:
+    """Yield, block by block of the file, which slices it holds otherwise there."""
+    path = reach(folder, write.change.file)
+    with reading(path), path.open("rb", buffering=0) as stream:
+        for begin, end in write.slices.matrix.blocks():
+            if write.slices.meets(begin, end):
+                differing = np.zeros(len(write.slices.indices), dtype=np.bool_)
+                write.slices.lay_over(begin, read_exactly(stream.fileno(), begin, end - begin), differing)
+                yield differing
+
+
+def _unchanged(folder: Path) -> CheckpointError:
+    cure = "The new values equal the stored ones once they are rounded: ask for a larger change."
+    return CheckpointError("The edit changes nothing", str(folder), cure)

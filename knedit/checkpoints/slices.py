@@ -1,7 +1,7 @@
-"""Rows and columns of a stored matrix, handled as bits where they lie, tile by tile.
+"""Rows and columns of a stored matrix, handled as bits where they lie, block by block.
 
 Knows nothing of folders and what the numbers mean. A column is strided, so the rows around it pass through memory a
-tile at a time; a row is contiguous.
+block at a time; a row is contiguous. A block may begin and end anywhere, also within a row.
 """
 
 import errno
@@ -45,34 +45,33 @@ class Matrix:
     def end(self) -> int:
         return self.begin + max(0, (self.rows - 1) * self.pitch + self.columns) * self.size if self.rows else self.begin
 
+    def window(self, begin: int, end: int) -> tuple[int, int]:
+        """Return where the numbers that reach into the bytes `begin` to `end` begin and end; empty without any."""
+        first = max(0, begin - self.begin) // self.size
+        last = -(-max(0, min(end, self.end) - self.begin) // self.size)
+        return self.begin + first * self.size, self.begin + max(first, last) * self.size
+
+    def blocks(self, block: int = BLOCK) -> Iterator[tuple[int, int]]:
+        """Yield the bytes of whole numbers that cover the matrix without a gap, each at most `block` bytes."""
+        step = block // self.size * self.size
+        for begin in range(self.begin, self.end, step):
+            yield begin, min(self.end, begin + step)
+
 
 @dataclass(frozen=True, slots=True)
-class Tile:
-    """The bytes `begin` to `end` of a file: rows `first` to `last` of a matrix, or one row's columns from `column`."""
+class _Piece:
+    """Numbers of a block, from its number `at` on, some or all of which belong to the slices `low` to `high`.
 
-    begin: int
-    end: int
+    Of `rows` rows from `row` on (along axis 0: of the slice's own) they are the columns `first` to `last`.
+    """
+
+    at: int
+    low: int
+    high: int
+    row: int
+    rows: int
     first: int
     last: int
-    column: int = 0
-
-
-def tiles(matrix: Matrix, block: int = BLOCK) -> Iterator[Tile]:
-    """Yield what covers the matrix's bytes without a gap, each at most `block` bytes."""
-    pitch = matrix.pitch * matrix.size
-    if pitch <= block:
-        step = max(1, block // max(1, pitch))
-        for first in range(0, matrix.rows, step):
-            last = min(matrix.rows, first + step)
-            end = matrix.end if last == matrix.rows else matrix.begin + last * pitch
-            yield Tile(matrix.begin + first * pitch, end, first, last)
-        return
-    step = block // matrix.size
-    for row in range(matrix.rows):
-        width = matrix.columns if row == matrix.rows - 1 else matrix.pitch
-        for column in range(0, width, step):
-            begin = matrix.begin + row * pitch + column * matrix.size
-            yield Tile(begin, begin + min(step, width - column) * matrix.size, row, row + 1, column)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,46 +83,72 @@ class Slices:
     indices: NDArray[np.intp]
     bits: Bits
 
-    def lay_over(self, tile: Tile, block: bytearray | memoryview) -> None:
-        """Write those of the slices' numbers that lie in `tile` over its bytes in `block`."""
-        for numbers, places, part in self._meeting(tile, block):
+    def lay_over(self, begin: int, block: bytearray | memoryview, differing: NDArray[np.bool_]) -> None:
+        """Write those of the slices' numbers that lie in `block` over its bytes, the file's from `begin` on.
+
+        The block holds whole numbers of the matrix. `differing` (n) is set for slices that it held otherwise.
+        """
+        for numbers, places, part, which in self._meeting(begin, block):
+            changed = numbers[places] != part
+            differing[which] |= changed.reshape(which.stop - which.start, -1).any(axis=1)
             numbers[places] = part
 
-    def take_from(self, tile: Tile, block: bytearray | memoryview) -> None:
-        """Fill `bits` with those of the slices' numbers that lie in `tile`, from its bytes in `block`."""
-        for numbers, places, part in self._meeting(tile, block):
+    def take_from(self, begin: int, block: bytearray | memoryview) -> None:
+        """Fill `bits` with those of the slices' numbers that lie in `block`, the file's bytes from `begin` on."""
+        for numbers, places, part, _ in self._meeting(begin, block):
             part[...] = numbers[places]
 
-    def meets(self, tile: Tile) -> bool:
-        """Tell whether one of the slices' numbers may lie in `tile`."""
-        if self.axis == 1:
-            return True
-        low, high = np.searchsorted(self.indices, (tile.first, tile.last)).tolist()
-        return bool(low < high)
+    def meets(self, begin: int, end: int) -> bool:
+        """Tell whether one of the slices' numbers lies in the bytes `begin` to `end` of the file."""
+        begin, end = self.matrix.window(begin, end)
+        return next(self._pieces(begin, end), None) is not None
 
-    def _meeting(self, tile: Tile, block: bytearray | memoryview) -> Iterator[tuple[Any, Any, Any]]:
-        """Yield views of the block, what to choose of them, and the views of `bits` that belong there."""
-        matrix = self.matrix
-        flat = np.frombuffer(block, dtype=bits_type(matrix.dtype), count=(tile.end - tile.begin) // matrix.size)
-        if self.axis == 0:
-            low, high = np.searchsorted(self.indices, (tile.first, tile.last)).tolist()
-            for number in range(low, high):
-                at = (int(self.indices[number]) - tile.first) * matrix.pitch
-                row = flat[at : at + max(0, matrix.columns - tile.column)]
-                yield row, ..., self.bits[number, tile.column : tile.column + len(row)]
-        elif len(flat) < matrix.pitch:
-            low, high = np.searchsorted(self.indices, (tile.column, tile.column + len(flat))).tolist()
-            yield flat, self.indices[low:high] - tile.column, self.bits[low:high, tile.first]
-        else:
-            yield flat.reshape(-1, matrix.pitch).T, self.indices, self.bits[:, tile.first : tile.last]
+    def _meeting(self, begin: int, block: bytearray | memoryview) -> Iterator[tuple[Any, Any, Any, slice]]:
+        """Yield views of the block, what to choose of them, what of `bits` belongs there, and whose that is."""
+        flat = np.frombuffer(block, dtype=bits_type(self.matrix.dtype))
+        for piece in self._pieces(begin, begin + len(block)):
+            numbers = flat[piece.at : piece.at + (piece.last - piece.first) * piece.rows]
+            which = slice(piece.low, piece.high)
+            if self.axis == 0:
+                yield numbers, ..., self.bits[piece.low, piece.first : piece.last], which
+            else:
+                places = self.indices[which] - piece.first
+                rows = self.bits[which, piece.row : piece.row + piece.rows]
+                yield numbers.reshape(piece.rows, -1).T, places, rows, which
+
+    def _pieces(self, begin: int, end: int) -> Iterator[_Piece]:
+        """Yield what the slices share with the whole numbers in the bytes `begin` to `end` of the matrix."""
+        at, last = ((edge - self.matrix.begin) // self.matrix.size for edge in (begin, end))
+        return self._parts_of_rows(at, last) if self.axis == 0 else self._parts_of_columns(at, last)
+
+    def _parts_of_rows(self, at: int, last: int) -> Iterator[_Piece]:
+        pitch = self.matrix.pitch
+        low, high = np.searchsorted(self.indices, (at // pitch, -(-last // pitch))).tolist()
+        for number in range(low, high):
+            start = int(self.indices[number]) * pitch
+            first, until = max(0, at - start), min(self.matrix.columns, last - start)
+            if first < until:
+                yield _Piece(start + first - at, number, number + 1, 0, 1, first, until)
+
+    def _parts_of_columns(self, at: int, last: int) -> Iterator[_Piece]:
+        """Yield the end of a row, whole rows, and the beginning of a row, so far as they are there."""
+        pitch, start = self.matrix.pitch, at
+        while at < last:
+            row, first = divmod(at, pitch)
+            rows = 1 if first else max(1, (last - at) // pitch)
+            until = min(pitch, first + last - at)
+            low, high = np.searchsorted(self.indices, (first, until)).tolist()
+            if low < high:
+                yield _Piece(at - start, low, high, row, rows, first, until)
+            at += (until - first) * rows
 
 
 def read_slices_at(path: Path, slices: Slices) -> None:
     """Fill the slices' `bits` from the file at `path`. Raises OSError."""
     with path.open("rb", buffering=0) as stream:
-        for tile in tiles(slices.matrix):
-            if slices.meets(tile):
-                slices.take_from(tile, read_exactly(stream.fileno(), tile.begin, tile.end - tile.begin))
+        for begin, end in slices.matrix.blocks():
+            if slices.meets(begin, end):
+                slices.take_from(begin, read_exactly(stream.fileno(), begin, end - begin))
 
 
 def read_bits(path: Path, matrix: Matrix, axis: int, indices: Sequence[int]) -> Bits:
@@ -148,11 +173,4 @@ def read_into(handle: int, offset: int, view: memoryview) -> None:
         count = os.preadv(handle, [view], offset)
         if not count:
             raise OSError(errno.EIO, f"the file ends early, at byte {offset:,}")
-        view, offset = view[count:], offset + count
-
-
-def write_all(handle: int, offset: int, view: memoryview) -> None:
-    """Write `view` at `offset` of the open file. Raises OSError."""
-    while view:
-        count = os.pwrite(handle, view, offset)
         view, offset = view[count:], offset + count

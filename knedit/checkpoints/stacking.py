@@ -12,11 +12,10 @@ import numpy as np
 
 from knedit.checkpoints.delta import Delta, refuse_not_finite
 from knedit.checkpoints.dtypes import Bits
-from knedit.checkpoints.fingerprint import file_sha256, weights_sha256
-from knedit.checkpoints.folder import reach
+from knedit.checkpoints.fingerprint import files_sha256, weights_sha256
 from knedit.checkpoints.manifest import ChangedTensor, read_manifest
 from knedit.checkpoints.patch import Writing, check_folders, write_slices
-from knedit.checkpoints.planning import SliceWrite, differing_writes, plan_bits, read_change
+from knedit.checkpoints.planning import SliceWrite, ordered_writes, plan_bits, read_change
 from knedit.checkpoints.quantised import refuse_quantised
 from knedit.checkpoints.shards import read_places, weight_files
 from knedit.errors import CheckpointError
@@ -69,7 +68,7 @@ def apply_deltas(
     other weights, and where two disagree.
     """
     check_folders(base, output)
-    hashes = {file: file_sha256(reach(base, file)) for file in weight_files(base)}
+    hashes = files_sha256(base, weight_files(base))
     sha256 = weights_sha256(base, hashes)
     ancestors = _ancestors(deltas, sha256)
     writes = _planned(base, _parts(deltas[0].delta) if len(deltas) == 1 else _merge(deltas, ancestors))
@@ -98,7 +97,7 @@ def revert(folder: Path, output: Path, *, delta: NamedDelta | None = None, paren
     assert (delta is None) != (parent is None)
     check_folders(folder, output)
     own = read_manifest(folder)
-    hashes = {file: file_sha256(reach(folder, file)) for file in weight_files(folder)}
+    hashes = files_sha256(folder, weight_files(folder))
     if delta:
         old, expected = _old_of_delta(folder, delta, weights_sha256(folder, hashes))
     else:
@@ -129,7 +128,7 @@ def _old_of_parent(folder: Path, parent: Path, sha256: str) -> tuple[list[SliceW
     places, theirs = read_places(folder), read_places(parent)
     old = [read_change(parent, theirs, change) for change in manifest.changed]
     writes = [plan_bits(folder, places, one.change, one.slices.bits) for one in old]
-    return differing_writes(folder, writes), manifest.parent.sha256
+    return ordered_writes(writes), manifest.parent.sha256
 
 
 def _planned(folder: Path, parts: Sequence[Part]) -> list[SliceWrite]:
@@ -139,7 +138,7 @@ def _planned(folder: Path, parts: Sequence[Part]) -> list[SliceWrite]:
         if change.tensor in places and places[change.tensor].dtype != dtype:
             what = f"The delta's values are {dtype}, the weights {places[change.tensor].dtype}"
             raise CheckpointError(what, f"{change.tensor} in {folder}")
-    return differing_writes(folder, [plan_bits(folder, places, change, bits) for change, _, bits in parts])
+    return ordered_writes([plan_bits(folder, places, change, bits) for change, _, bits in parts])
 
 
 def _ancestors(deltas: Sequence[NamedDelta], base: str) -> list[frozenset[int]]:

@@ -56,6 +56,28 @@ def locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def explained(output: Path, needed: int) -> Iterator[None]:
+    """Turn an OSError of the body, which writes `needed` bytes to `output`, into a CheckpointError that tells why."""
+    try:
+        yield
+    except OSError as error:
+        where = str(error.filename or output)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(next(path for path in output.absolute().parents if path.exists())).free
+            what = f"The disk is full: {output.parent} needs {needed:,} bytes, {free:,} free"
+            raise CheckpointError(what, where, "Free some space, or choose a folder on another disk.") from error
+        what = f"The checkpoint cannot be written: {error.strerror or error}"
+        raise CheckpointError(what, where, "Nothing was left behind; choose another folder if need be.") from error
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file and put it on the disk. Raises OSError."""
+    path.write_bytes(content)
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 def _lock(path: Path) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)

@@ -13,11 +13,12 @@ import numpy as np
 
 from knedit.checkpoints.compare import Found, compare_files, compare_weights
 from knedit.checkpoints.dtypes import PLAIN_FLOATS, bits_type, widen
-from knedit.checkpoints.fingerprint import file_sha256, weights_sha256
+from knedit.checkpoints.fingerprint import files_sha256, weights_sha256
 from knedit.checkpoints.folder import MANIFEST, SIGNATURE, SUMS, list_files, reach, reading
 from knedit.checkpoints.header import TensorPlace
 from knedit.checkpoints.manifest import Manifest, read_manifest
 from knedit.checkpoints.shards import read_places
+from knedit.checkpoints.signature import check_public_key, check_signature, coverage_problems
 from knedit.checkpoints.slices import BLOCK, read_exactly
 from knedit.checkpoints.sums import read_sums
 from knedit.errors import CheckpointError
@@ -30,6 +31,7 @@ class VerifyReport:
     """What is wrong with `folder`, and how much was looked at.
 
     `files` were hashed; `tensors`, and `slices` of them (columns or rows), differ from the parent: 0 without one.
+    `signed`: a signature covers the files; whether it was also `trusted`, made by a key that was asked for.
     """
 
     folder: Path
@@ -37,32 +39,48 @@ class VerifyReport:
     files: int
     tensors: int = 0
     slices: int = 0
+    signed: bool = False
+    trusted: bool = False
 
     @property
     def ok(self) -> bool:
         return not self.problems
 
 
-def verify_folder(folder: Path, parent: Path | None = None, *, finite: bool = False) -> VerifyReport:
+def verify_folder(
+    folder: Path, parent: Path | None = None, *, finite: bool = False, public_key: Path | None = None
+) -> VerifyReport:
     """Check the checkpoint in `folder`, against its `parent` where that is given, and report.
 
     A folder without `knedit.json` is a plain checkpoint: its headers must be sound, and its files must fit their
     SHA256SUMS if it has one. With `finite` every stored plain float is looked at. Hidden files, and a `model.sig`
-    made afterwards, may come beside what SHA256SUMS lists. Raises CheckpointError only when there is no folder.
+    that covers the others, may come beside what SHA256SUMS lists. With `public_key` the folder must be signed by that
+    key. Raises CheckpointError only when there is no folder, or no such key.
     """
     for path in (folder, parent or folder):
         if not path.is_dir():
             raise CheckpointError("There is no such folder", str(path))
+    if public_key:
+        check_public_key(public_key)
     problems: list[str] = []
     manifest = _attempt(problems, lambda: read_manifest(folder))
-    hashes = _attempt(problems, lambda: {name: file_sha256(reach(folder, name)) for name in list_files(folder)}) or {}
+    hashes = _attempt(problems, lambda: files_sha256(folder, list_files(folder))) or {}
     _note(problems, _check_sums(folder, hashes, required=manifest is not None))
     _note(problems, _check_weights(folder, hashes, manifest, finite=finite))
     found: Found = {}
     if parent:
         _note(problems, _check_parent(folder, parent, manifest, hashes, found))
+    signed = SIGNATURE in hashes
+    _note(problems, _check_signature(folder, hashes, public_key))
     tensors = sum(count > 0 for count in found.values())
-    return VerifyReport(folder, tuple(problems), len(hashes), tensors, sum(found.values()))
+    trusted = public_key is not None and not problems
+    return VerifyReport(folder, tuple(problems), len(hashes), tensors, sum(found.values()), signed, trusted)
+
+
+def _check_signature(folder: Path, hashes: Mapping[str, str], public_key: Path | None) -> Iterator[str]:
+    yield from coverage_problems(folder, hashes)
+    if public_key:
+        check_signature(folder, public_key)
 
 
 def _check_sums(folder: Path, hashes: Mapping[str, str], *, required: bool) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""knedit checkpoint: register models' files, or names alone, list, verify and compare them, take an edit back."""
+"""knedit checkpoint: register models' files, or names alone, list and compare them, take an edit back."""
 
 import math
 from pathlib import Path
@@ -7,14 +7,18 @@ from typing import Any
 import click
 
 from knedit.cli.options import json_option, limit_option, with_catalog
+from knedit.cli.publish import push, sign, verify
 from knedit.cli.show import show_json, show_rows
-from knedit.errors import KneditError
 from knedit.records import show_id
 
 
 @click.group()
 def checkpoint() -> None:
-    """Register models' files, or names alone, list, verify and compare them, take an edit back."""
+    """Register models' files, or names alone, list, verify, sign, push and compare them, take an edit back."""
+
+
+for command in (verify, sign, push):
+    checkpoint.add_command(command)
 
 
 @checkpoint.command()
@@ -122,34 +126,6 @@ def compare(catalog: Any, *, before: str, after: str, limit: int, as_json: bool)
         click.echo("Their neurons cannot be compared: not both were refined.")
     else:
         show_refinements(found.refinements, "Their newest refinements")
-
-
-@checkpoint.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--parent", type=click.Path(path_type=Path), help="The parent's folder; else the catalog is asked.")
-@click.option("--load/--no-load", default=True, help="Also load the model.")
-@with_catalog
-@json_option
-def verify(catalog: Any, *, folder: Path, parent: Path | None, load: bool, as_json: bool) -> None:
-    """Check hashes, that just the listed columns differ from the parent's, and that it loads; else exit with 2."""
-    from knedit.flows.checkpoint import verify_checkpoint
-
-    report = verify_checkpoint(catalog, folder, parent=parent, load=load)
-    if as_json:
-        show_json(
-            {
-                "folder": str(folder),
-                "ok": report.ok,
-                "problems": report.problems,
-                "files": report.files,
-                "tensors": report.tensors,
-                "value_vectors": report.slices,
-            }
-        )
-    if not report.ok:
-        raise KneditError("the folder does not verify: " + "; ".join(report.problems), str(folder), "Do not use it.")
-    if not as_json:
-        click.echo(f"Verified: {report.files} files, {report.slices} changed value vectors in {report.tensors} tensors")
 
 
 @checkpoint.command()

@@ -1,4 +1,4 @@
-"""knedit delta: an edit as one small file, and that file put into effect."""
+"""knedit delta: an edit as one small file, that file put into effect, and an edit as a LoRA adapter."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ output_option = click.option(
 
 @click.group()
 def delta() -> None:
-    """Make one small file of an edit's new values, and put such files into effect."""
+    """Make one small file of an edit's new values, or an adapter; put such files into effect."""
 
 
 @delta.command()
@@ -51,3 +51,20 @@ def apply_(catalog: Any, *, base: str, deltas: tuple[Path, ...], output: Path, l
         show_json({"folder": str(output)})
     else:
         click.echo(f"Written: {output}")
+
+
+@delta.command()
+@click.argument("reference", metavar="EDIT|CHILD")
+@output_option
+@click.option("--rank", type=click.IntRange(1), metavar="R", help="At most this rank; else exact, to float32.")
+@click.option("--base", metavar="NAME", help="What the adapter calls its base model; else the checkpoint's name.")
+@with_catalog
+@json_option
+def lora(catalog: Any, *, reference: str, output: Path, rank: int | None, base: str | None, as_json: bool) -> None:
+    """Write an EDIT, or an edited checkpoint CHILD, as a LoRA adapter for PEFT to a new folder."""
+    from knedit.flows.adapter import export_adapter
+
+    written = export_adapter(catalog, reference, output, rank=rank, base=base)
+    rows = [[one.module, one.columns, one.rank, one.error, one.largest] for one in written]
+    show_rows(["module", "value vectors", "rank", "relative error", "largest error"], rows, as_json=as_json)
+    click.echo("The base model still knows what the edit took out: only a patched checkpoint does not.", err=True)

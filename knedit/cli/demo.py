@@ -30,7 +30,7 @@ _MANY, _FEW, _WORDINGS = 13, 1, 5
 @click.option("--update", default=UPDATE, show_default=True, metavar="R/SUBJECT=NEW", help="The fact to change.")
 @click.option("--erase-relation", "erased", default=ERASED, show_default=True, metavar="R", help="What to forget.")
 def demo(directory: Path, source: str | None, update: str, erased: str) -> None:
-    """Watch SmolLM2-135M change its mind about one fact and forget others. Run it again: it resumes."""
+    """Watch SmolLM2-135M change its mind about a fact and forget others, by two methods. Run it again: it resumes."""
     from knedit.catalog.store import Catalog
 
     path = source or packaged_model()
@@ -42,8 +42,14 @@ def demo(directory: Path, source: str | None, update: str, erased: str) -> None:
         checkpoint, model = _prepare(catalog, path)
         _find_neurons(catalog, checkpoint, model, update, erased)
         planned = _plan(catalog, checkpoint, model, update, erased)
+        _say(4, "Write a patched checkpoint and verify it byte by byte")
         planned = _write(catalog, planned, model, directory)
-        _tell(catalog, planned)
+        _say(5, "Before and after, both asked from the files on disk")
+        paper = _judged(catalog, planned)
+        show_judged(paper, as_json=False)
+        anew = _write(catalog, _plan_anew(catalog, checkpoint, model, update, erased), model, directory)
+        _say(7, "Side by side, each asked from its files")
+        _compare(paper, _judged(catalog, anew), planned.steps[0].new)
 
 
 def packaged_model() -> str:
@@ -120,13 +126,36 @@ def _plan(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -
     from knedit.flows.plan import plan_edit
 
     _say(3, f"Plan: update {update}, erase {erased} with the paper's own solvers")
-    choices = Choices()
+    choices = Choices("embedding", "zero")
     edit = plan_edit(catalog, checkpoint, lambda _: model, Wishes(updates=[update], relations=[erased]), choices)
     planned = read_edit(catalog, edit)
     show_plan(catalog, planned, as_json=False)
     if planned.edit.result_id is None:
         alone = plan_edit(catalog, checkpoint, lambda _: model, Wishes(relations=[erased]), choices)
         click.echo(_tried(catalog, read_edit(catalog, alone), model))
+    return planned
+
+
+def _plan_anew(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -> Any:
+    """Plan the same wishes by the solvers that are knedit's default; a gate that fails is told, and the plan kept."""
+    from knedit.flows.choices import Choices, Gating
+    from knedit.flows.edit import read_edit
+    from knedit.flows.goals import Wishes
+    from knedit.flows.plan import plan_edit
+
+    _say(6, "The same wishes by knedit's own solvers, closed-form and prior")
+    wishes = Wishes(updates=[update], relations=[erased])
+    with attribution_progress(f"Statistics of {checkpoint.name}") as progress:
+        edit = plan_edit(
+            catalog, checkpoint, lambda _: model, wishes, Choices(gating=Gating(forced=True)), progress=progress
+        )
+    planned = read_edit(catalog, edit)
+    rows = [
+        [s.operation, s.target, s.new, len(s.neurons), len({layer for layer, _ in s.neurons})] for s in planned.steps
+    ]
+    show_rows(["operation", "target", "new", "neurons", "layers"], rows, as_json=False)
+    gates = [[one.gate, one.value, one.threshold, "passed" if one.passed else "failed"] for one in planned.gates]
+    show_rows(["gate", "value", "threshold", ""], gates, as_json=False)
     return planned
 
 
@@ -151,17 +180,17 @@ def _tried(catalog: Any, planned: Any, model: Any) -> str:
 
 
 def _write(catalog: Any, planned: Any, model: Any, directory: Path) -> Any:
-    from knedit.flows.checkpoint import verify_checkpoint
     from knedit.flows.edit import apply_edit, find_result, read_edit
+    from knedit.flows.verify import verify_checkpoint
 
-    _say(4, "Write a patched checkpoint and verify it byte by byte")
     output = directory / f"edited-{show_id(planned.edit.id)[:8]}"
     if not output.is_dir():
         apply_edit(catalog, planned, model, output)
     planned = read_edit(catalog, catalog.find_edit(show_id(planned.edit.id)))
-    report = verify_checkpoint(catalog, Path(find_result(catalog, planned.edit).path))
-    if not report.ok:
-        raise KneditError("the checkpoint does not verify: " + "; ".join(report.problems), str(output), "Remove it.")
+    found = verify_checkpoint(catalog, Path(find_result(catalog, planned.edit).path))
+    if not found.ok:
+        raise KneditError("the checkpoint does not verify: " + "; ".join(found.problems), str(output), "Remove it.")
+    report = found.report
     click.echo(
         f"{output}: {report.files} files; {report.slices} value vectors in {report.tensors} tensors differ from the"
         " parent, every other byte is the same."
@@ -169,46 +198,45 @@ def _write(catalog: Any, planned: Any, model: Any, directory: Path) -> Any:
     return planned
 
 
-def _tell(catalog: Any, planned: Any) -> None:
+def _judged(catalog: Any, planned: Any) -> Any:
     from knedit.flows.evaluate import evaluate_edit, stored_evaluation
 
-    _say(5, "Before and after, both asked from the files on disk")
-    judged = stored_evaluation(catalog, planned) or evaluate_edit(catalog, planned)
-    show_judged(judged, as_json=False)
-    _say(6, "What to make of it")
-    for sentence in _verdict(judged, planned.steps[0].new):
-        click.echo(sentence)
+    return stored_evaluation(catalog, planned) or evaluate_edit(catalog, planned)
 
 
-def _verdict(judged: Any, new: str) -> list[str]:
-    """Say plainly where the paper's edits fall short, from the numbers themselves."""
+def _compare(paper: Any, anew: Any, new: str) -> None:
+    """Print what both edits did to the same prompts, and what to make of it."""
+    first, second = _lines(paper, new), _lines(anew, new)
+    rows = [[label, before, after, second[label][1]] for label, (before, after) in first.items() if label in second]
+    show_rows(["", "before", "paper", "knedit"], rows, as_json=False)
+    click.echo(
+        "The paper's edits add an embedding to value vectors, or zero them, whatever else these neurons serve. knedit"
+        " searches\nwhat the model needs to be told, and solves for it on the columns where the edited subjects stand"
+        " out from all others."
+    )
+
+
+def _lines(judged: Any, new: str) -> dict[str, tuple[str, str]]:
+    """Return the figures of an edit by what they say, before and after it."""
     from knedit.evaluation.report import UNTOUCHED, kept_share, summarise
 
     means = {(line.group, line.role, line.metric): line for line in summarise(judged)}
-    sentences = []
-    for role, name in (("attribute", "the fact's own wordings"), ("paraphrase", "unseen paraphrases")):
+    found: dict[str, tuple[str, str]] = {}
+    for role, name in (("attribute", "own wordings"), ("paraphrase", "unseen paraphrases")):
         if line := means.get(("updated", role, "new_correct")):
-            chance = means["updated", role, "new_probability"]
-            sentences.append(
-                f"Update, {name}: the new answer is the likeliest on {line.after:.0%} of {line.prompts} prompts; its"
-                f" mean probability went from {chance.before:.3g} to {chance.after:.3g}."
-            )
-        if line := means.get(("erased", role, "probability")):
-            known = means["erased", role, "correct"]
-            sentences.append(
-                f"Erasure, {name}: the answers' mean probability went from {line.before:.3g} to {line.after:.3g}, the"
-                f" share answered rightly from {known.before:.0%} to {known.after:.0%} of {line.prompts} prompts."
-            )
+            label = f"{new} is the likeliest answer, {line.prompts} {name}"
+            found[label] = (f"{line.before:.0%}", f"{line.after:.0%}")
+    for role, name in (("attribute", "own wordings"), ("paraphrase", "unseen paraphrases")):
+        for metric, what, spec in (("correct", "answered rightly", ".0%"), ("probability", "mean probability", ".3g")):
+            if line := means.get(("erased", role, metric)):
+                label = f"erased facts, {what}, {line.prompts} {name}"
+                found[label] = (format(line.before, spec), format(line.after, spec))
     right, kept = kept_share(judged, UNTOUCHED)
-    sentences.append(f"Untouched facts: of {right} prompts answered rightly before, {kept} still are.")
+    found["untouched facts answered rightly"] = (str(right), str(kept))
     texts = [one.evaluation for one in judged if one.group in UNTOUCHED and one.evaluation.metric == "generated"]
     before, after = (sum(new in (text or "") for text in side) for side in _sides(texts))
-    sentences.append(f"Of {len(texts)} texts about untouched facts, {before} spoke of {new} before, {after} do now.")
-    sentences.append(
-        "The paper's edits add an embedding to value vectors, or zero them, whatever else these neurons serve: where"
-        " untouched facts\nor texts suffered above, that is the price, and a checkpoint to learn from, not to ship."
-    )
-    return sentences
+    found[f"texts about untouched facts that speak of {new}, of {len(texts)}"] = (str(before), str(after))
+    return found
 
 
 def _sides(texts: Any) -> tuple[list[str | None], list[str | None]]:

@@ -33,7 +33,7 @@ _SHOWN = 40  # value vectors of solvers that choose their own neurons; JSON tell
     "solvers",
     multiple=True,
     metavar="S",
-    help="embedding, closed-form or optimised for updates; zero, unk or prior for erasures.",
+    help="closed-form (default), optimised or embedding for updates; prior (default), zero or unk for erasures.",
 )
 @click.option(
     "--columns", type=click.IntRange(min=0), help="closed-form, prior: value vectors a fact and layer; 0: all."
@@ -96,7 +96,7 @@ def plan(
     rows = [row for file in files for row in read_plan(file)]
     wishes = Wishes(updates, erasures, relations, selections, rewrites, rows, amplified)
     chosen = _choices(**choices)
-    with attribution_progress(f"Statistics of {found.name}") as progress:
+    with attribution_progress(f"Planning an edit of {found.name}") as progress:
         planned = plan_edit(catalog, found, load_checkpoint, wishes, chosen, refinement=refinement, progress=progress)
     show_plan(catalog, read_edit(catalog, planned), as_json=as_json)
 
@@ -114,7 +114,7 @@ def _choices(
         amplify_solver=solver["amplify"],
         roles=read_roles(roles),
         layers=None if layers is None else read_layers(layers),
-        gating=Gating(dict(map(_gate, gates)), force),
+        gating=Gating(dict(map(read_gate, gates)), force),
         **others,
     )
 
@@ -133,7 +133,8 @@ def read_layers(layers: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _gate(told: str) -> tuple[str, float]:
+def read_gate(told: str) -> tuple[str, float]:
+    """Return the gate and the threshold that "NAME=NUMBER" tells."""
     name, _, value = told.partition("=")
     try:
         return name, float(value)
@@ -171,7 +172,8 @@ def _show_outcomes(planned: Any) -> None:
             ["fact", "search steps", "left", "worst context", "columns", "least e", "largest e"],
             rows,
             as_json=False,
-            title=f"Columns chosen by e, how far the fact's key stands out from statistics {editions}",
+            title=f"Columns chosen by e, how far the fact's key stands out from statistics {editions}"
+            + (f"; layers by {joint['layers_from']}" if "layers_from" in joint else ""),
         )
     for target, why in planned.edit.config.get("left_out", {}).items():
         click.echo(f"Left out: {target}: {why}")

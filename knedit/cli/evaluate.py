@@ -18,7 +18,7 @@ _COUNT = click.IntRange(min=0)
 @click.option("--stored", is_flag=True, help="Show what was measured of EDIT last, without loading a model.")
 @click.option("--suite", metavar="NAME", help="Run the published set FILE: counterfact or zsre.")
 @click.option("--checkpoint", metavar="CHECKPOINT", help="The set's model: a folder, or a name of the catalog.")
-@click.option("--solver", metavar="S", default="embedding", show_default=True, help="The set's solver.")
+@click.option("--solver", metavar="S", default="closed-form", show_default=True, help="The set's solver.")
 @click.option(
     "--columns",
     type=_COUNT,
@@ -26,6 +26,8 @@ _COUNT = click.IntRange(min=0)
     help="Value vectors to change, at most; closed-form: a fact and layer, 0 all.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many records; so many of a task's.")
+@click.option("--relation", "relations", multiple=True, metavar="KEY", help="The set's records of this relation alone.")
+@click.option("--known-only", is_flag=True, help="Only records whose true object the model says.")
 @click.option("--offset", type=_COUNT, default=0, metavar="K", help="Leave the first K records out.")
 @click.option(
     "--mode",
@@ -36,7 +38,7 @@ _COUNT = click.IntRange(min=0)
 )
 @click.option("--plan-size", type=click.IntRange(min=1), default=10, show_default=True, metavar="M")
 @click.option("--thorough", type=_COUNT, default=5, show_default=True, metavar="N", help="Records of all measures.")
-@click.option("--controls", type=_COUNT, default=10, show_default=True, metavar="N", help="Records of the controls.")
+@click.option("--controls", type=_COUNT, default=5, show_default=True, metavar="N", help="Records of the controls.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of texts that are drawn, and the controls.")
 @click.option("--text", type=click.Path(path_type=Path), metavar="FILE", help="Held-out text, instead of knedit's own.")
 @click.option(
@@ -90,5 +92,7 @@ def _run_harness(folder: str, tasks: str, *, dtype: str, limit: int | None) -> N
 def _refuse_suites(options: dict[str, Any]) -> None:
     """Refuse a set's options where an edit is scored, which would take no notice of them."""
     told = [name for name in ("checkpoint", "columns", "limit", "text", "state") if options[name] is not None]
+    told += ["relation"] if options["relations"] else []
+    told += ["known-only"] if options["known_only"] else []
     if told:
         raise click.UsageError(f"--{told[0]} belongs to --suite: name one, counterfact or zsre.")

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from knedit.cli.options import by_option, json_option, select_option, with_catalog
-from knedit.cli.show import show_json, show_rows
+from knedit.cli.show import show_changed, show_json, show_rows
 from knedit.records import show_id
 
 relation_option = click.option(
@@ -40,9 +40,7 @@ def status(
 
     ids = meant_facts(catalog, references, relations=relations, selections=selections, before=before)
     changed = catalog.set_fact_status(ids, status, before=before, by=by, reason=reason)
-    rest = " The others were so already, or are not what --from says." if changed < len(ids) else ""
-    told = f"{changed} of {len(ids)} facts are newly {status}.{rest}"
-    show_json({"facts": len(ids), "changed": changed}) if as_json else click.echo(told)
+    show_changed("facts", status, meant=len(ids), changed=changed, as_json=as_json)
 
 
 @click.command()

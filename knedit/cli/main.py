@@ -26,6 +26,7 @@ from knedit.cli.prompts import prompts
 from knedit.cli.runs import runs
 from knedit.cli.search import search
 from knedit.cli.selections import selections
+from knedit.cli.ship import ship
 from knedit.cli.show import stderr
 from knedit.cli.statistics import statistics
 from knedit.errors import KneditError
@@ -49,7 +50,7 @@ def cli(context: click.Context, database: str | None, verbose: bool) -> None:
 
 for command in (
     *(db, catalog, checkpoint, facts, prompts, selections, search, attribute, runs, refine, neurons),
-    *(statistics, edit, evaluate, experiment, report, export, delta, demo),
+    *(statistics, edit, evaluate, experiment, report, export, delta, ship, demo),
 ):
     cli.add_command(command)
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from knedit.cli.options import by_option, json_option, with_catalog
-from knedit.cli.show import show_json
+from knedit.cli.show import show_changed
 from knedit.records import ROLES
 
 
@@ -41,6 +41,4 @@ def status(
 
     ids = [one.id for one in meant_prompts(catalog, references, facts=facts, roles=roles)]
     changed = catalog.set_prompt_status(ids, status, before=before, by=by, reason=reason)
-    rest = " The others were so already, or are not what --from says." if changed < len(ids) else ""
-    told = f"{changed} of {len(ids)} prompts are newly {status}.{rest}"
-    show_json({"prompts": len(ids), "changed": changed}) if as_json else click.echo(told)
+    show_changed("prompts", status, meant=len(ids), changed=changed, as_json=as_json)

@@ -43,6 +43,13 @@ def show_remarks(labels: Sequence[Any], notes: Sequence[Any]) -> None:
         show_rows(["written at", "by", "note"], rows, as_json=False)
 
 
+def show_changed(noun: str, status: str, *, meant: int, changed: int, as_json: bool) -> None:
+    """Print how many of the facts or prompts that were meant are newly of a status."""
+    rest = " The others were so already, or are not what --from says." if changed < meant else ""
+    told = f"{changed} of {meant} {noun} are newly {status}.{rest}"
+    show_json({noun: meant, "changed": changed}) if as_json else click.echo(told)
+
+
 def few(names: Sequence[str], number: int = 3) -> str:
     """Return the first names in a line, and a sign where there are more."""
     return ", ".join(names[:number]) + (" …" if len(names) > number else "")
@@ -79,7 +86,9 @@ def plain(value: Any, name: str = "") -> Any:
         return {field.name: plain(getattr(value, field.name), field.name) for field in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(part, str(key)) for key, part in value.items()}
-    if isinstance(value, list | tuple | set):
+    if isinstance(value, set | frozenset):
+        return [plain(part) for part in sorted(value)]
+    if isinstance(value, list | tuple):
         return [plain(part) for part in value]
     if isinstance(value, datetime):
         return value.isoformat()

@@ -36,6 +36,26 @@ _LINES = (
     ("fluency", "fluency"),
     ("repetition", "repetition"),
 )
+_ERASED_LINES = (
+    ("true answer at or below the bound", "erased"),
+    ("the same, unseen paraphrases", "paraphrase_erased"),
+    ("all of a record's wordings", "erased_everywhere"),
+    ("true answer's probability", "probability"),
+    ("its bound, without the subject", "prior"),
+    ("probability, paraphrases", "paraphrase_probability"),
+    ("bound, paraphrases", "paraphrase_prior"),
+    ("true answer generated", "generated"),
+    ("true answer is the argmax", "argmax"),
+    ("paraphrase argmax", "paraphrase_argmax"),
+    ("right on all wordings", "accuracy"),
+)
+# figures that updates and erasures share
+_KEPT_LINES = (
+    ("neighbours answered rightly", "neighbour_argmax"),
+    *(line for line in _LINES if line[1].startswith(("neighbour_argmax_kept", "neighbour_kl", "sibling", "same_subj"))),
+    *(line for line in _LINES if line[1] in ("fluency", "repetition")),
+)
+_ERASED_SHORT = ("argmax", "generated", "erased", "paraphrase_erased", "erased_everywhere", "neighbour_argmax_kept")
 _SHORT = ("argmax", "generated", "es", "ps", "paraphrase_argmax", "ns", "neighbour_argmax_kept")
 
 
@@ -74,22 +94,27 @@ def show_suite(report: Any, *, as_json: bool) -> None:
         show_json(report)
         return
     summary, told = report.summary, report.configuration
+    erases = told["operation"] == "erase"
+    lines, short = ((*_ERASED_LINES, *_KEPT_LINES), _ERASED_SHORT) if erases else (_LINES, _SHORT)
     rows = [
-        [label, summary.get(f"{name}_before"), summary[name]] for label, name in _LINES if summary.get(name) is not None
+        [label, summary.get(f"{name}_before"), summary[name]] for label, name in lines if summary.get(name) is not None
     ]
+    if summary.get("others_known"):
+        rows.append([f"known facts of other relations, {summary['others_known']}", 1.0, summary["others_kept"]])
     if summary.get("perplexity_after") is not None:
         rows.append(["perplexity of held-out text", summary["perplexity_before"], summary["perplexity_after"]])
     click.echo(
         f"{told['suite']} on {told['checkpoint']}, solver {told['solver']}, {told['mode']}: {summary['measured']} of"
         f" {summary['records']} records measured, {summary['failed']} without an edit."
     )
+    if summary["not_known"]:
+        click.echo(f"Passed over: {summary['not_known']} records whose true answer the model does not say.")
     show_rows(["means over records", "before", "after"], rows, as_json=False)
-    columns = ["neurons", *(name.replace("_", " ") for name in _SHORT)]
     if report.controls:
         several = {name: one for name, one in report.controls.items() if name != "records"}
-        _show_short(columns, several, f"Controls, {report.controls['records']} records")
+        _show_short("neurons", several, short, f"Controls, {report.controls['records']} records")
     if summary["rounded"]:
-        _show_short(["after", *columns[1:]], summary["rounded"], "After rounding all weights")
+        _show_short("after", summary["rounded"], short, "After rounding all weights")
     cost = [["columns changed in a layer, at most", summary["columns"]]]
     cost += [["columns in all layers, mean", summary["columns_total"]], ["layers", len(summary["layers"])]]
     cost += [["seconds an edit", summary["seconds_per_edit"]]]
@@ -102,6 +127,6 @@ def show_suite(report: Any, *, as_json: bool) -> None:
         show_rows(["without an edit", "records", "such as"], lost, as_json=False)
 
 
-def _show_short(columns: list[str], several: dict[str, Any], title: str) -> None:
-    rows = [[name, *(one.get(figure) for figure in _SHORT)] for name, one in several.items()]
-    show_rows(columns, rows, as_json=False, title=title)
+def _show_short(first: str, several: dict[str, Any], figures: tuple[str, ...], title: str) -> None:
+    rows = [[name, *(one.get(figure) for figure in figures)] for name, one in several.items()]
+    show_rows([first, *(figure.replace("_", " ") for figure in figures)], rows, as_json=False, title=title)

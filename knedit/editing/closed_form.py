@@ -30,14 +30,29 @@ class Selector:
         return keys.double()[:, list(self.columns)] @ self.weights.T
 
 
-def selector(noise: Noise, keys: Tensor, columns: Sequence[int], *, tolerance: float = 0.0) -> Selector:
+def factor_of(noise: Noise, columns: Sequence[int]) -> Tensor:
+    """Return the Cholesky factor [q, q] of M on the columns: what several solves on them share.
+
+    Raises EditError where M is not positive definite there, as where a column never moves.
+    """
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(noise.block(columns))
+    if int(failed):
+        raise EditError(
+            "the noise says nothing of some columns", "the closed form", "Take the statistics from a longer text."
+        )
+    return factor
+
+
+def selector(factor: Tensor, keys: Tensor, columns: Sequence[int], *, tolerance: float = 0.0) -> Selector:
     """Return S = (K M⁻¹ Kᵀ + α G)⁻¹ K M⁻¹ on the columns, for keys K [u, F]; α is the tolerance, G its diagonal.
 
-    With a tolerance each fact is scaled to be given its own change in full; what it is given of others' is not 0 then.
-    Raises EditError where that has no solution: more facts than columns, or facts with one key, at tolerance 0.
+    `factor` is that of M. With a tolerance each fact is scaled to be given its own change in full; what it is given of
+    others' is not 0 then. Raises EditError where that has no solution: more facts than columns, or facts with one key,
+    at tolerance 0.
     """
     own = keys.double()[:, list(columns)]  # [u, q]
-    whitened = torch.linalg.solve(noise.block(columns), own.T)  # [q, u]
+    whitened = torch.cholesky_solve(own.T, factor)  # [q, u]
     gram = own @ whitened
     gram.diagonal().mul_(1 + tolerance)
     weights, failed = torch.linalg.solve_ex(gram, whitened.T)  # [u, q]

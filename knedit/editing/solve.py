@@ -119,8 +119,8 @@ def _listed(operation: str) -> str:
 def assign_solvers(names: Sequence[str]) -> dict[str, str]:
     """Return the solver of updates, erasures and amplifications: the last of `names` that each knows.
 
-    Else they are `embedding`, `zero` and `scale`; but where updates choose their own columns, erasures do so too, by
-    `prior`. Raises EditError for a name that none knows.
+    Else they are `closed-form`, `prior` and `scale`; but where updates or erasures are to go by the catalog's neurons,
+    as the paper's do, the others do so too, by `embedding` and `zero`. Raises EditError for a name that none knows.
     """
     chosen: dict[str, str] = {}
     for name in names:
@@ -129,8 +129,9 @@ def assign_solvers(names: Sequence[str]) -> dict[str, str]:
             known = ", ".join(_listed(verb) for verb in SOLVERS)
             raise EditError(f"there is no solver {name!r}", "edit", f"Choose among {known}.")
         chosen |= dict.fromkeys(able, name)
-    joint = is_joint("update", chosen.get("update", ""))
-    return {"update": "embedding", "erase": "prior" if joint else "zero", "amplify": "scale"} | chosen
+    plain = any(verb in chosen and not is_joint(verb, chosen[verb]) for verb in JOINT)
+    usual = {"update": "embedding", "erase": "zero"} if plain else {"update": "closed-form", "erase": "prior"}
+    return {**usual, "amplify": "scale"} | chosen
 
 
 def check_single_token(model: Model, answer: str, target: str) -> None:

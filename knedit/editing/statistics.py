@@ -110,33 +110,43 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
-    """What counts in M: other subjects, running text, the relation's own, a fact's contexts, near names, kept facts.
+    """What counts in M: other subjects, running text, a relation's facts and prompts, contexts, near names, kept facts.
 
-    All of them are means over their keys, but for those of kept facts, which count one by one; `ridge` is
-    relative to the mean of M's diagonal.
+    `prompts` are the other tokens of the relation's prompts, `kept` the facts that must stay. All of them are means
+    over their keys, but for those of kept facts, which count one by one; `ridge` is relative to the mean of M's
+    diagonal.
     """
 
     subjects: float = 1.0
-    text: float = 0.3
-    relation: float = 1.0
+    text: float = 1.5
+    relation: float = 3.0
+    prompts: float = 3.0
     contexts: float = 1.0
     decoys: float = 4.0
     kept: float = 1.0
     ridge: float = 1e-3
 
 
-def noise_of(statistics: Statistics, layer: int, pricing: Pricing, protected: Tensor | None = None) -> Noise:
+def noise_of(
+    statistics: Statistics,
+    layer: int,
+    pricing: Pricing,
+    protected: Tensor | None = None,
+    prompts: Tensor | None = None,
+) -> Noise:
     """Return M of one layer; `protected` [n, F] are keys of subjects that the edit must leave alone.
 
-    Raises EditError where nothing was counted.
+    `prompts` [n, F] are those of other tokens in what these subjects are asked by. Raises EditError where nothing was
+    counted.
     """
     subjects, text = statistics.subjects[layer], statistics.text[layer]
     if subjects.count + text.count == 0:
         raise EditError("the statistics have counted no key", f"layer {layer}", "Take them from a longer text.")
     dense = pricing.subjects * subjects.mean + pricing.text * text.mean
-    if protected is not None and len(protected):
-        exact = protected.double().cpu()
-        dense = dense.addmm(exact.T, exact, alpha=pricing.relation / len(exact))
+    for keys, weight in ((protected, pricing.relation), (prompts, pricing.prompts)):
+        if keys is not None and len(keys):
+            exact = keys.double().cpu()
+            dense = dense.addmm(exact.T, exact, alpha=weight / len(exact))
     dense.diagonal().add_(pricing.ridge * float(dense.diagonal().mean()))
     return Noise(dense)
 

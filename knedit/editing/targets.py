@@ -1,40 +1,44 @@
 """Search what the down projections of some layers must put out at the subject, so that the model answers as wished.
 
 One vector a layer and fact is added at the site, in all contexts of the fact at once and in all layers together; the
-vectors are priced by the damage that answering them will do, ‖δ‖² / e. A step looks at the contexts that were worst
-when last seen. Knows no columns and no solve. Source: v* of Meng et al. (ROME, NeurIPS 2022, section 3.1); several
-layers jointly, and the price, are knedit's own.
+vectors are measured by the damage that answering them will do, ‖δ‖² / e, and kept short: a step goes down the gradient
+as far as what is left would vanish on a straight slope (Polyak, 1969), where Adam moves every coordinate alike and ends
+twice as far out. A step looks at the contexts that were worst when last seen. Knows no columns and no solve. Source: v*
+of Meng et al. (ROME, NeurIPS 2022, section 3.1); several layers jointly, the measure and the steps are knedit's own.
 
 Shapes: U facts, N contexts of all of them, R rows of a step, L layers, D hidden, F neurons.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from knedit.editing.objectives import OBJECTIVES, Asked, Objective, asked_of, losses
 from knedit.models.model import Model
-from knedit.models.planting import Planting, plantable
+from knedit.models.planting import Grown, Planting, plantable
 from knedit.models.prompting import Query
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How values are searched: Adam with `rate`, at most `steps`, `sample` contexts of a fact a step.
+    """How values are searched: at most `steps`, each with `sample` contexts of a fact.
 
-    A fact is done once what must vanish is below `stop` in its first context and, of an update, below `slack` in the
-    others; contexts that are done ask for nothing more. `good` is how much may be left, as the contexts' weighted mean,
-    for the search to count as converged. `decay` weighs the price.
+    A step is at most `reach` times as long as what the subject's stream is in the layers; `momentum` of the last step
+    is added, and what is left is aimed at `aim` times its bound. A fact is done once what must vanish is below `stop`
+    in its first context and, of an update, below `slack` in the others; contexts that are done ask for nothing more.
+    `good` is how much may be left, as the contexts' weighted mean, for the search to count as converged.
     """
 
     steps: int = 24
-    rate: float = 0.3
+    reach: float = 0.08
+    momentum: float = 0.3
+    aim: float = 0.7
     sample: int = 4
-    decay: float = 1e-3
-    stop: float = 0.1
+    stop: float = 0.12
     slack: float = 0.5
     good: float = 0.5
 
@@ -56,7 +60,8 @@ class Sought:
 class Target:
     """One fact's vectors, [D] a layer, and the keys [n, F] that its contexts have with all of them planted.
 
-    `left` is what of the objective is left, the contexts' weighted mean; `worst` the same of the worst context.
+    `left` is what of the objective is left, the contexts' weighted mean; `worst` the same of the worst context;
+    `open_` tells which contexts asked for something before the search.
     """
 
     offsets: Mapping[int, Tensor]
@@ -65,6 +70,7 @@ class Target:
     worst: float
     steps: int
     converged: bool
+    open_: tuple[bool, ...] = ()
 
 
 Price = Callable[[int, Mapping[int, Tensor]], Mapping[int, float]]
@@ -103,30 +109,71 @@ class _Hunt:
         self.leaves = {
             layer: torch.zeros(len(sought), width, device=device, requires_grad=True) for layer in self.layers
         }
-        self.last = [math.inf] * len(queries)
+        self.reach = search.reach * self._streams(device)
         self.bounds = [
             search.slack if number and one.operation == "update" else search.stop
             for one in sought
             for number in range(len(one.queries))
         ]
+        self.last = [math.inf] * len(queries)
+        self._note_base()
+        self.open_ = [self._above(n) > 0 for n in range(len(queries))]
 
     def run(self) -> list[Target]:
-        optimiser = torch.optim.Adam(list(self.leaves.values()), lr=self.search.rate, betas=(0.9, 0.99))
         steps = [0] * len(self.sought)
+        moved: dict[int, Tensor] = {layer: torch.zeros_like(leaf) for layer, leaf in self.leaves.items()}
         for _ in range(self.search.steps):
             active = [fact for fact in range(len(self.sought)) if self._open(fact)]
             if not active:
                 break
-            before = {layer: leaf.detach().clone() for layer, leaf in self.leaves.items()}
-            optimiser.zero_grad()
-            self._gradients(active)
-            optimiser.step()
-            for layer, leaf in self.leaves.items():  # momentum must not move facts that are done
-                done = [fact for fact in range(len(self.sought)) if fact not in active]
-                leaf.data[done] = before[layer][done]
+            gaps, slopes = self._gradients(active)
+            lengths = sum(slope.square().sum(1) for slope in slopes.values())
+            assert isinstance(lengths, Tensor)
+            lengths = lengths.sqrt().clamp(min=1e-12)
+            far = torch.minimum(gaps / lengths, self.reach) / lengths  # [U]
+            for layer, leaf in self.leaves.items():
+                moved[layer] = self.search.momentum * moved[layer] + far[:, None] * slopes[layer]
+                moved[layer][[fact for fact in range(len(self.sought)) if fact not in active]] = 0
+                leaf.data -= moved[layer]
             for fact in active:
                 steps[fact] += 1
         return self._targets(steps)
+
+    @torch.no_grad()
+    def _note_base(self) -> None:
+        """Note what is left of each context as the model is."""
+        for group, planting in zip(self.groups, self.plantings, strict=True):
+            hidden = planting.base.hidden
+            for operation, numbers, places in self._by_operation(group, group):
+                grown = Grown(hidden[places], {})
+                asked = [self.asked[n] for n in numbers]
+                _, left = losses(self.model, grown, range(len(numbers)), asked, OBJECTIVES[operation])
+                self._note(numbers, left)
+
+    def _streams(self, device: torch.device) -> Tensor:
+        """Return how long each fact's stream is at its site, the mean over layers and contexts [U]."""
+        every: dict[int, float] = {}
+        for group, planting in zip(self.groups, self.plantings, strict=True):
+            every |= dict(zip(group, planting.stream_norms().tolist(), strict=True))
+        means = [fmean(every[n] for n in self._contexts(fact)) for fact in range(len(self.sought))]
+        return torch.tensor(means, device=device)
+
+    def _by_operation(
+        self, group: Sequence[int], chosen: Collection[int]
+    ) -> Iterator[tuple[str, list[int], list[int]]]:
+        """Yield, by operation, the chosen contexts of a group, and their places in it."""
+        for operation in OBJECTIVES:
+            found = [
+                (n, place)
+                for place, n in enumerate(group)
+                if n in chosen and self.sought[self.owner[n]].operation == operation
+            ]
+            if found:
+                yield operation, [n for n, _ in found], [place for _, place in found]
+
+    def _note(self, numbers: Sequence[int], left: Tensor) -> None:
+        for n, value in zip(numbers, left.tolist(), strict=True):
+            self.last[n] = value
 
     def _scales(self, price: Price, device: torch.device) -> dict[int, Tensor]:
         """Layers where a change does less damage move further: √(e / mean e), one a fact [U, 1]."""
@@ -162,27 +209,28 @@ class _Hunt:
         first, *others = self._contexts(fact)
         return [first, *sorted(others, key=lambda n: -self._above(n))[: self.search.sample - 1]]
 
-    def _gradients(self, active: Sequence[int]) -> None:
-        chosen = [n for fact in active for n in self._sample(fact)]
-        shares = {fact: sum(float(self.weights[n]) for n in chosen if self.owner[n] == fact) for fact in active}
-        for loss, numbers in self._losses(chosen):
+    def _gradients(self, active: Sequence[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Return, for each fact, what is left above the bounds of the contexts it looks at, [U], and its slope."""
+        for leaf in self.leaves.values():
+            leaf.grad = None
+        looked = {fact: self._sample(fact) for fact in active}
+        shares = {fact: sum(float(self.weights[n]) for n in numbers) for fact, numbers in looked.items()}
+        for loss, numbers in self._losses([n for some in looked.values() for n in some]):
             weight = torch.tensor([self._pull(n) / shares[self.owner[n]] for n in numbers])
             torch.autograd.backward((loss * weight.to(loss.device)).sum())
-        price = sum(leaf[list(active)].square().sum() for leaf in self.leaves.values())
-        assert isinstance(price, Tensor)
-        torch.autograd.backward(self.search.decay * price)
+        gaps = torch.zeros(len(self.sought), device=self.reach.device)
+        for fact, numbers in looked.items():
+            wanted = [self._pull(n) * (self.last[n] - self.search.aim * self.bounds[n]) for n in numbers]
+            gaps[fact] = sum(wanted) / shares[fact]
+        none = torch.zeros(())
+        return gaps, {n: none if leaf.grad is None else leaf.grad.detach() for n, leaf in self.leaves.items()}
 
     def _losses(self, chosen: Sequence[int]) -> list[tuple[Tensor, list[int]]]:
         """Run the chosen contexts, note what is left of each, and return their losses with their numbers."""
         found = []
         for group, planting in zip(self.groups, self.plantings, strict=True):
-            places = {n: place for place, n in enumerate(group)}
-            for operation in OBJECTIVES:
-                numbers = [n for n in chosen if n in places and self.sought[self.owner[n]].operation == operation]
-                if numbers:
-                    rows = [places[n] for n in numbers]
-                    loss = self._walk(planting, rows, numbers, OBJECTIVES[operation])
-                    found.append((loss, numbers))
+            for operation, numbers, rows in self._by_operation(group, frozenset(chosen)):
+                found.append((self._walk(planting, rows, numbers, OBJECTIVES[operation]), numbers))
         return found
 
     def _walk(self, planting: Planting, rows: list[int], numbers: list[int], objective: Objective) -> Tensor:
@@ -190,21 +238,20 @@ class _Hunt:
         offsets = {layer: self.leaves[layer][owners] * self.scales[layer][owners] for layer in self.layers}
         self.grown = planting.run(offsets, torch.tensor(rows, device=self.model.device))
         loss, left = losses(self.model, self.grown, range(len(numbers)), [self.asked[n] for n in numbers], objective)
-        for n, value in zip(numbers, left.tolist(), strict=True):
-            self.last[n] = value
+        self._note(numbers, left)
         return loss
 
     @torch.no_grad()
     def _targets(self, steps: Sequence[int]) -> list[Target]:
         keys: dict[int, dict[int, Tensor]] = {layer: {} for layer in self.layers}
         for group, planting in zip(self.groups, self.plantings, strict=True):
-            places = {n: place for place, n in enumerate(group)}
-            for operation in OBJECTIVES:
-                numbers = [n for n in group if self.sought[self.owner[n]].operation == operation]
-                if numbers:
-                    self._walk(planting, [places[n] for n in numbers], numbers, OBJECTIVES[operation])
-                    for layer in self.layers:
-                        keys[layer] |= dict(zip(numbers, self.grown.keys[layer].double().cpu(), strict=True))
+            for layer, rows in planting.base.keys.items():
+                keys[layer] |= dict(zip(group, rows.double().cpu(), strict=True))
+            planted = [n for n in group if steps[self.owner[n]]]
+            for operation, numbers, places in self._by_operation(group, frozenset(planted)):
+                self._walk(planting, places, numbers, OBJECTIVES[operation])
+                for layer in self.layers:
+                    keys[layer] |= dict(zip(numbers, self.grown.keys[layer].double().cpu(), strict=True))
         return [self._target(fact, keys, steps[fact]) for fact in range(len(self.sought))]
 
     def _target(self, fact: int, keys: Mapping[int, Mapping[int, Tensor]], steps: int) -> Target:
@@ -219,4 +266,5 @@ class _Hunt:
             max(left),
             steps,
             math.isfinite(mean) and mean <= self.search.good,
+            tuple(self.open_[n] for n in numbers),
         )

@@ -12,7 +12,10 @@ from knedit.records import BLANK
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A fact that shall get a new object. `text` is the one wording to edit by, with `{object}` where it is due."""
+    """A fact that shall get a new object. `text` is the one wording to edit by, with `{object}` where it is due.
+
+    With `erase` the true object shall be forgotten instead, and the new one is of no concern.
+    """
 
     key: str
     relation: str
@@ -20,6 +23,12 @@ class Rewrite:
     text: str
     true: str
     new: str
+    erase: bool = False
+
+    @property
+    def answer(self) -> str:
+        """The answer whose probability the edit is about."""
+        return self.true if self.erase else self.new
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +72,15 @@ Questions = Mapping[str, tuple[Question, ...]]
 def questions(case: Case, *, thorough: bool = False) -> Questions:
     """Return what a model is asked about a case, by group; every answer that counts stands first.
 
-    A thorough look adds each neighbour's prompt behind the edited fact as a sentence (Hoelscher-Obermaier et al.,
-    "Detecting Edit Failures in Large Language Models", 2023), and the denied fact.
+    Of an erasure only the true object is asked for. A thorough look at an update adds each neighbour's prompt behind
+    the edited fact as a sentence (Hoelscher-Obermaier et al., "Detecting Edit Failures in Large Language Models",
+    2023), and the denied fact.
     """
     rewrite = case.rewrite
-    moved, kept = (rewrite.new, rewrite.true), (rewrite.new,)
+    moved: tuple[str, ...] = (rewrite.new, rewrite.true)
+    kept: tuple[str, ...] = (rewrite.new,)
+    if rewrite.erase:
+        moved, kept = (rewrite.true,), ()
     asked = {
         "rewrite": (Question(rewrite.text, moved),),
         "paraphrase": tuple(Question(text, moved) for text in case.paraphrases),
@@ -77,7 +90,7 @@ def questions(case: Case, *, thorough: bool = False) -> Questions:
         "inverse": tuple(Question(ask.text, (ask.answer,)) for ask in case.inverse),
         "implied": tuple(Question(ask.text, (ask.answer,)) for ask in case.implied),
     }
-    if thorough:
+    if thorough and not rewrite.erase:
         told = told_fact(rewrite)
         asked["prepended"] = tuple(Question(f"{told} {ask.text}", (ask.answer, *kept)) for ask in case.neighbours)
         asked["negated"] = (Question(denied(rewrite), moved),)

@@ -22,14 +22,15 @@ def figures(replies: Replies) -> Figures:
 
     `argmax` is 1 where every token of the new answer is the likeliest, those before it given; `token_accuracy` the
     share of its tokens that are (zsRE's efficacy). `…_argmax` and `…_accuracy` say the same of other groups' first
-    answers, as means over their prompts.
+    answers, as means over their prompts. Of an erasure the true object stands first and alone: `argmax` is its.
     """
     found: Figures = {}
     for group, (success, margin, argmax, accuracy) in _NAMES.items():
         if some := replies.get(group):
-            if success:
+            paired = len(some[0].told) > 1
+            if success and paired:
                 found[success] = fmean(reply.told[0].loss < reply.told[1].loss for reply in some)
-            if margin:
+            if margin and paired:
                 found[margin] = fmean(exp(-reply.told[0].loss) - exp(-reply.told[1].loss) for reply in some)
             found[argmax] = fmean(reply.told[0].likeliest for reply in some)
             if accuracy:

@@ -1,7 +1,7 @@
 """One look at a case: every figure and text that a model in its present state gives. Taken before an edit, and after.
 
-A quick look asks the prompts and writes just enough of the rewrite's continuation to see whether it begins with the new
-object; a thorough one also prepends and denies the fact and lets the model write. Knows no edits.
+A quick look asks the prompts and writes just enough of the rewrite's continuation to see whether it begins with the
+edit's object; a thorough one also prepends and denies the fact and lets the model write. Knows no edits.
 """
 
 from collections.abc import Collection, Sequence
@@ -65,8 +65,8 @@ def begins_with(text: str, answer: str) -> bool:
 def _looked(model: Model, case: Case, replies: Replies, *, whole: bool, seed: int) -> Look:
     rewrite = case.rewrite
     (first,) = replies["rewrite"]
-    said = _continued(model, rewrite.text, rewrite.new, first, whole=whole)
-    found = {"generated": float(begins_with(said, rewrite.new)), **figures(replies)}
+    said = _continued(model, rewrite.text, rewrite.answer, first, whole=whole)
+    found = {"generated": float(begins_with(said, rewrite.answer)), **figures(replies)}
     texts = {rewrite.text: said}
     if whole and case.generations and not (model.masked or model.encoder_decoder):
         drawn = {text: draw(model, text, seed=seed) for text in case.generations[:_DRAWN]}
@@ -76,10 +76,10 @@ def _looked(model: Model, case: Case, replies: Replies, *, whole: bool, seed: in
     return Look(replies, found, texts)
 
 
-def _continued(model: Model, text: str, new: str, reply: Reply, *, whole: bool) -> str:
-    """Return what the model goes on with; only its first token where that alone contradicts the new object."""
+def _continued(model: Model, text: str, answer: str, reply: Reply, *, whole: bool) -> str:
+    """Return what the model goes on with; only its first token where that alone contradicts the answer."""
     start = str(model.tokenizer.decode([reply.top]))
     said = start.strip()
-    if not whole and said and not new.startswith(said) and not said.startswith(new):
+    if not whole and said and not answer.startswith(said) and not said.startswith(answer):
         return start
-    return write(model, text, tokens=_SHOWN if whole else token_count(model, new) + _SPARE)
+    return write(model, text, tokens=_SHOWN if whole else token_count(model, answer) + _SPARE)

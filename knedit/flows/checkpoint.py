@@ -2,15 +2,14 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from knedit.catalog.store import Catalog
 from knedit.checkpoints.fingerprint import behaviour_files, changed_files, weights_sha256
 from knedit.checkpoints.manifest import read_manifest
 from knedit.checkpoints.shards import read_places
-from knedit.checkpoints.verify import VerifyReport, verify_folder
-from knedit.errors import CatalogError, CheckpointError, ModelError
+from knedit.errors import CatalogError, CheckpointError
 from knedit.models.layout import Layout
 from knedit.models.loading import layout_of, load_model
 from knedit.models.model import Model
@@ -78,24 +77,6 @@ def load_checkpoint(
 ) -> Model:
     """Load a registered checkpoint after making sure that its files are those that were added."""
     return load_model(checked_folder(checkpoint), dtype=dtype, device=device, device_map=device_map)
-
-
-def verify_checkpoint(
-    catalog: Catalog, folder: Path, *, parent: Path | None = None, load: bool = False
-) -> VerifyReport:
-    """Check a folder's hashes and, if the parent is named or known, that just the listed columns differ.
-
-    With `load` the model is loaded, and put through its paces, if all else is well.
-    """
-    if parent is None:
-        parent = parent_folder(catalog, folder)
-    report = verify_folder(folder, parent)
-    if load and report.ok:
-        try:
-            load_model(folder, dtype="auto", device="cpu")
-        except ModelError as error:
-            return replace(report, problems=(str(error),))
-    return report
 
 
 def find_folder(catalog: Catalog, reference: str) -> Path:

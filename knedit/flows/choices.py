@@ -46,11 +46,11 @@ class Choices:
 
     `scale` is the factor of amplified value vectors. `columns` (None: the solver's usual number; 0: all), `layers` and
     `steps` of the search are those of solvers that choose their own neurons; with `on_failure` "skip", facts for which
-    that fails are left out of the plan.
+    that fails are left out of the plan. `swept` are the layers that a sweep chose, where `layers` names none.
     """
 
-    update_solver: str = "embedding"
-    erase_solver: str = "zero"
+    update_solver: str = "closed-form"
+    erase_solver: str = "prior"
     weights: tuple[float, float] = field(default_factory=lambda: Weights().embedding)
     roles: tuple[str, ...] = ("fact",)
     relation_neurons: int = 20
@@ -59,6 +59,7 @@ class Choices:
     columns: int | None = None
     layers: tuple[int, ...] | None = None
     steps: int | None = None
+    swept: tuple[int, ...] | None = None
     on_failure: str = "stop"
     gating: Gating = field(default_factory=Gating)
 

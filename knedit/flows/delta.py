@@ -11,7 +11,8 @@ from knedit.checkpoints.stacking import NamedDelta, apply_deltas, revert
 from knedit.checkpoints.staging import refuse_existing
 from knedit.errors import CatalogError, CheckpointError
 from knedit.flows.checkpoint import checked_folder, find_folder, load_checkpoint, parent_folder
-from knedit.flows.edit import edit_manifest, edit_patches, provenance, read_edit
+from knedit.flows.edit import edit_patches, read_edit
+from knedit.flows.edit_manifest import edit_manifest, provenance
 from knedit.records import Edit
 
 
@@ -35,17 +36,31 @@ def create_delta(catalog: Catalog, reference: str, output: Path, *, with_revert:
     paths = [output, *([revert_path(output)] if with_revert else [])]
     for path in paths:
         refuse_existing(path)
-    found = _find(catalog, reference)
-    if isinstance(found, Edit):
-        deltas = _of_edit(catalog, found, with_revert=with_revert)
-    else:
-        deltas = _of_folder(catalog, found, with_revert=with_revert)
+    _, deltas = find_deltas(catalog, reference, with_revert=with_revert)
     written = []
     for path, delta in zip(paths, deltas, strict=False):
         write_delta(path, delta)
         sizes = len(delta.bits), sum(len(bits) for bits in delta.bits)
         written.append(WrittenDelta(path, delta.kind, path.stat().st_size, *sizes))
     return written
+
+
+def find_deltas(catalog: Catalog, reference: str, *, with_revert: bool) -> tuple[Path, list[Delta]]:
+    """Return the delta of an edit or of an edited checkpoint and, `with_revert`, that of the old values.
+
+    The folder beside them is one of a checkpoint whose tensors they are of. Raises CatalogError, EditError or
+    CheckpointError.
+    """
+    found = _find(catalog, reference)
+    if isinstance(found, Path):
+        return found, _of_folder(catalog, found, with_revert=with_revert)
+    for checkpoint in catalog.checkpoints():
+        if checkpoint.id == found.result_id and Path(checkpoint.path).is_dir():
+            folder = checked_folder(checkpoint)
+            return folder, _of_folder(catalog, folder, with_revert=with_revert)
+    planned = read_edit(catalog, found)
+    parent, model = checked_folder(planned.checkpoint), load_checkpoint(planned.checkpoint)
+    return parent, deltas_of_patches(parent, edit_patches(planned, model), edit_manifest(planned))
 
 
 def revert_path(output: Path) -> Path:
@@ -93,12 +108,3 @@ def _of_folder(catalog: Catalog, folder: Path, *, with_revert: bool) -> list[Del
         cure = "Register the parent: knedit checkpoint add FOLDER."
         raise CheckpointError("The old values are in the parent, which the catalog does not know", str(folder), cure)
     return deltas_of_child(folder, parent)
-
-
-def _of_edit(catalog: Catalog, edit: Edit, *, with_revert: bool) -> list[Delta]:
-    for checkpoint in catalog.checkpoints():
-        if checkpoint.id == edit.result_id and Path(checkpoint.path).is_dir():
-            return _of_folder(catalog, checked_folder(checkpoint), with_revert=with_revert)
-    planned = read_edit(catalog, edit)
-    parent, model = checked_folder(planned.checkpoint), load_checkpoint(planned.checkpoint)
-    return deltas_of_patches(parent, edit_patches(planned, model), edit_manifest(planned))

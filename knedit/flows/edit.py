@@ -2,18 +2,17 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
 import numpy as np
 
 from knedit.catalog.store import Catalog
-from knedit.checkpoints.patch import Judge, TensorPatch, write_patched
+from knedit.checkpoints.manifest import Manifest
+from knedit.checkpoints.patch import Finish, TensorPatch, write_patched
 from knedit.checkpoints.verify import verify_folder
 from knedit.editing.apply import edited
 from knedit.editing.solve import ValueChange, solve
@@ -22,7 +21,8 @@ from knedit.errors import CatalogError, CheckpointError, EditError
 from knedit.evaluation.measure import Measure, Probe, measure
 from knedit.flows.checkpoint import add_checkpoint, checked_folder, down_tensors
 from knedit.flows.choices import solvers_of, weights_of
-from knedit.flows.gates import WrittenGates, gate_table, growth_of, make_exam
+from knedit.flows.edit_manifest import edit_manifest
+from knedit.flows.gates import WrittenGates, growth_of, make_exam
 from knedit.flows.goals import check_editable
 from knedit.flows.plan_neurons import check_origin
 from knedit.flows.stacking import earlier_edits
@@ -30,8 +30,6 @@ from knedit.models.loading import load_model
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditTarget, Fact, show_id
 from knedit.solved import EditGate, EditOutcome, EditValue
-
-LIBRARIES = ("numpy", "torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +127,29 @@ def try_edit(planned: Planned, model: Model, probes: Sequence[Probe]) -> tuple[l
     return before, after
 
 
+Look = Callable[[Model], Mapping[str, Any]]
+GetPapers = Callable[[Mapping[str, Any], Manifest, Sequence[TensorPatch]], Mapping[str, str | bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What goes along with an edit's weights.
+
+    `looks` are given the written model, once it is loaded from its files, and return what knedit.json tells of it.
+    `thresholds` of gates come in place of the plan's, whose gates the catalog then leaves as they are. With `private`,
+    erasures are told by their number alone. `papers` returns further files, of what the manifest was given, what became
+    of it, and the patches. `finish` is given the folder when it is verified, before it appears, `registered` the
+    checkpoint in the catalog. When one of them raises, there is no folder.
+    """
+
+    looks: Sequence[Look] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    private: bool = False
+    papers: GetPapers | None = None
+    finish: Finish | None = None
+    registered: Callable[[Checkpoint], None] | None = None
+
+
 def apply_edit(
     catalog: Catalog,
     planned: Planned,
@@ -137,66 +158,88 @@ def apply_edit(
     *,
     name: str | None = None,
     link: bool = False,
-    judge: Judge | None = None,
     force: bool = False,
+    release: Release | None = None,
 ) -> Checkpoint:
     """Write the edited checkpoint to a new folder, verify it byte by byte, and register it as a child of its parent.
 
-    With `link`, shards that the edit leaves alone become hard links to the parent's. `judge` is given the folder once
-    its weights are written, and returns the summary that knedit.json tells; when it raises, there is no folder. The
-    written weights are put through the plan's gates, too, which `force` keeps from refusing them.
+    With `link`, shards that the edit leaves alone become hard links to the parent's. The written weights are put
+    through the plan's gates, which `force` keeps from refusing them, and through what `release` asks for.
 
     Raises CheckpointError where the folder exists or cannot be written, CatalogError where the name is taken, EditError
     where a gate is not passed; then there is no folder, and the parent and the catalog are as they were.
     """
-    _check_name(catalog, planned, name or output.name)
+    release = release or Release()
+    check_name(catalog, planned, name or output.name)
     parent = checked_folder(planned.checkpoint)
     changes = solve_edit(planned, model)
-    gates = _written_gates(catalog, planned, model, changes, force=force)
+    gates = _written_gates(catalog, planned, model, changes, release.thresholds, force=force)
+    looks: list[Look] = [*([gates] if gates else []), *release.looks]
+    patches = _patches(parent, model, changes)
+    manifest = edit_manifest(planned, private=release.private)
     write_patched(
         parent,
         output,
-        _patches(parent, model, changes),
-        manifest=edit_manifest(planned),
+        patches,
+        manifest=manifest,
         link=link,
         known=planned.checkpoint.files,  # as they were found a moment ago
-        judge=_both(judge, gates),
+        judge=partial(_asked, looks) if looks else None,
+        papers=(lambda record: release.papers(manifest, record, patches)) if release.papers else None,
+        finish=partial(_finished, parent, release.finish),
     )
-    report = verify_folder(output, parent)
-    if not report.ok:
+    try:
+        child = add_checkpoint(catalog, output, name=name or output.name)
+        catalog.set_edit_result(planned.edit.id, child.id)
+        catalog.put_edit_gates(gates.found if gates and not release.thresholds else [])
+        if release.registered:
+            release.registered(child)
+    except BaseException:
         shutil.rmtree(output)
-        raise CheckpointError(
-            f"the written checkpoint did not verify and was removed: {'; '.join(report.problems)}",
-            str(output),
-            "The disk may be failing, or another program wrote into the folder.",
-        )
-    child = add_checkpoint(catalog, output, name=name or output.name)
-    catalog.set_edit_result(planned.edit.id, child.id)
-    if gates is not None:
-        catalog.put_edit_gates(gates.found)
+        raise
     return child
 
 
+def _asked(looks: Sequence[Look], folder: Path) -> Mapping[str, Any]:
+    model = load_model(folder)
+    told: dict[str, Any] = {}
+    for look in looks:
+        told |= look(model)
+    return told
+
+
+def _finished(parent: Path, further: Finish | None, folder: Path) -> None:
+    report = verify_folder(folder, parent)
+    if not report.ok:
+        raise CheckpointError(
+            f"the written checkpoint did not verify and was removed: {'; '.join(report.problems)}",
+            str(folder),
+            "The disk may be failing, or another program wrote into the folder.",
+        )
+    if further:
+        further(folder)
+
+
 def _written_gates(
-    catalog: Catalog, planned: Planned, model: Model, changes: Sequence[ValueChange], *, force: bool
+    catalog: Catalog,
+    planned: Planned,
+    model: Model,
+    changes: Sequence[ValueChange],
+    thresholds: Mapping[str, float],
+    *,
+    force: bool,
 ) -> WrittenGates | None:
-    """Return what puts the written weights through the gates of the plan, or None where it has none."""
-    if not planned.gates:
+    """Return what puts the written weights through gates, those of the plan too, or None where there are none."""
+    thresholds = {**{gate.gate: gate.threshold for gate in planned.gates}, **thresholds}
+    if not thresholds:
         return None
-    thresholds = {gate.gate: gate.threshold for gate in planned.gates}
     exam = make_exam(catalog, model, planned.targets, earlier_edits(catalog, planned.checkpoint), thresholds)
-    forced = force or bool(planned.edit.config.get("gates", {}).get("forced", False))
     growth = growth_of(model, changes)
-    return WrittenGates(exam, exam.look(model), growth, forced, planned.edit.id, load_model, [])
+    forced = force or bool(planned.edit.config.get("gates", {}).get("forced", False))
+    return WrittenGates(exam, exam.look(model), growth, forced, planned.edit.id, [])
 
 
-def _both(judge: Judge | None, gates: WrittenGates | None) -> Judge | None:
-    if judge is None or gates is None:
-        return judge or gates
-    return lambda folder: {**judge(folder), **gates(folder)}
-
-
-def _check_name(catalog: Catalog, planned: Planned, name: str) -> None:
+def check_name(catalog: Catalog, planned: Planned, name: str) -> None:
     """Raise CatalogError before anything is written if another checkpoint than the edit's own result has the name."""
     for checkpoint in catalog.checkpoints():
         if checkpoint.name == name and checkpoint.id != planned.edit.result_id:
@@ -231,33 +274,6 @@ def _patches(folder: Path, model: Model, changes: Sequence[ValueChange]) -> list
             for expert, own in rows.items()
         ]
     return patches
-
-
-def provenance() -> dict[str, Any]:
-    """Return what a manifest tells of where and when it was written."""
-    return {
-        "knedit": version("knedit"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": python_version(), **{name: version(name) for name in LIBRARIES}},
-    }
-
-
-def edit_manifest(planned: Planned) -> dict[str, Any]:
-    """Return what `knedit.json` tells of an edit: when and by what it was made, of which parent, and its steps."""
-    checkpoint = planned.checkpoint
-    return {
-        **provenance(),
-        "parent": {"name": checkpoint.name, "sha256": checkpoint.sha256, "revision": checkpoint.revision or None},
-        "edit": {
-            "id": show_id(planned.edit.id),
-            "config": dict(planned.edit.config),
-            "steps": [
-                {"operation": step.operation, "target": step.target, "new": step.new, "neurons": len(step.neurons)}
-                for step in planned.steps
-            ],
-            **({"gates": [gate_table(gate) for gate in planned.gates]} if planned.gates else {}),
-        },
-    }
 
 
 def find_result(catalog: Catalog, edit: Edit) -> Checkpoint:

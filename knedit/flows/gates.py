@@ -5,10 +5,9 @@ the share by which that of the held-out text rose. protected, earlier: the share
 earlier edits changed, that are still answered as before. success: the share of edited facts that answer as wished.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from knedit.catalog.store import Catalog
@@ -159,20 +158,19 @@ def check_gates(gates: Sequence[EditGate], lost: Mapping[str, Sequence[str]], wh
 
 @dataclass(slots=True)
 class WrittenGates:
-    """Puts written files through an edit's gates: called with their folder, it returns what the manifest tells."""
+    """Puts the written model through an edit's gates: called with it, it returns what the manifest tells."""
 
     exam: Exam
     before: Look
     growth: float
     forced: bool
     edit_id: int
-    load: Callable[[Path], Model]
     found: list[EditGate]
 
-    def __call__(self, folder: Path) -> Mapping[str, Any]:
-        after = self.exam.look(self.load(folder))
+    def __call__(self, model: Model) -> Mapping[str, Any]:
+        after = self.exam.look(model)
         self.found = judge(self.exam, self.before, after, growth=self.growth, forced=self.forced, edit_id=self.edit_id)
-        check_gates(self.found, lost_targets(self.exam, self.before, after), str(folder))
+        check_gates(self.found, lost_targets(self.exam, self.before, after), "the written files")
         return {"gates": [gate_table(gate) for gate in self.found]}
 
 

@@ -7,7 +7,7 @@ done is said before anything is stored. What was solved is stored with the plan,
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
@@ -26,6 +26,7 @@ from knedit.flows.solving import Joint, merge_changes, recipe_of, solve_together
 from knedit.flows.sources import choose_source
 from knedit.flows.stacking import Earlier, earlier_edits
 from knedit.flows.statistics import Progress, find_statistics, kept_editions
+from knedit.flows.sweep import swept_layers
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditNeuron, EditTarget, Refinement
 from knedit.solved import EditGate, EditValue
@@ -67,15 +68,20 @@ def plan_edit(
 ) -> Edit:
     """Plan an edit, store it, and return it.
 
-    `load` is called once everything that needs no model has been checked; `progress` hears of statistics that are
-    counted on the way. The same wishes by the same choices are the same edit. Raises EditError or CatalogError for what
-    is unknown, protected, contradictory, without neurons, beyond the solver, or stopped by a gate; then nothing is
-    stored.
+    `load` is called once everything that needs no model has been checked; `progress` hears of searched facts, and of
+    statistics that are counted on the way. The same wishes by the same choices are the same edit. Raises EditError or
+    CatalogError for what is unknown, protected, contradictory, without neurons, beyond the solver, or stopped by a
+    gate; then nothing is stored.
     """
+    swept = swept_layers(catalog, checkpoint) if choices.layers is None else None
+    if swept is not None:
+        choices = replace(choices, swept=swept.layers)
     draft = _draft(catalog, checkpoint, wishes, choices, refinement)
     model = load(checkpoint)
     check_distinct(model.layout, draft.steps.values())
     config = choices.as_config() | _joint_config(draft, model)
+    if swept is not None and draft.joint:
+        config["joint"]["layers_from"] = swept.named
     identity = _identify(draft, config)
     if known := [edit for edit in catalog.edits(checkpoint.id) if edit.id == identity]:
         return known[0]
@@ -122,7 +128,7 @@ def _joint_config(draft: _Draft, model: Model) -> dict[str, Any]:
     """Return what the configuration says of solvers that choose their own neurons, and of which statistics they use."""
     if not draft.joint:
         return {}
-    recipe = recipe_of(model.layout, draft.choices)
+    recipe = recipe_of(model.layout, draft.choices, sum(len(goal.facts) for goal in draft.joint.values()))
     editions = kept_editions(draft.checkpoint.sha256, recipe.layers)
     if len(editions) < len(recipe.layers):
         missing = choose_source(draft.catalog).edition
@@ -163,6 +169,7 @@ def _solve_joint(draft: _Draft, model: Model, plain: Sequence[ValueChange], prog
             refinement=draft.refinement,
             earlier=draft.earlier,
             statistics=statistics,
+            progress=progress,
         )
 
 

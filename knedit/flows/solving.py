@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from knedit.catalog.store import Catalog
-from knedit.editing.joint import Recipe, Solution, Solved, Surroundings, default_layers, solve_wishes
+from knedit.editing.joint import Recipe, Solution, Solved, Surroundings, default_layers, solve_wishes, widened
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron
@@ -17,6 +17,7 @@ from knedit.flows.choices import Choices
 from knedit.flows.goals import Goal
 from knedit.flows.stacking import Earlier
 from knedit.flows.surroundings import Wished, barred_columns, kept_facts, neighbours_of, wishes_of
+from knedit.flows.tally import Standing
 from knedit.flows.training import train_changes
 from knedit.models.layout import Layout
 from knedit.models.model import Model
@@ -70,9 +71,13 @@ def _outcome(edit_id: int, one: Wished, solved: Solved) -> EditOutcome:
     )
 
 
-def recipe_of(layout: Layout, choices: Choices) -> Recipe:
-    """Return the recipe that choices ask for; raise EditError for layers that the model has not, or has twice."""
-    layers = choices.layers or default_layers(layout.n_layers)
+def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
+    """Return the recipe that choices ask for, for so many facts.
+
+    Raises EditError for layers that the model has not, or has twice.
+    """
+    usual = choices.swept or default_layers(layout.n_layers)
+    layers = choices.layers or widened(usual, layout.n_layers, n_facts)
     if beyond := [layer for layer in layers if not 0 <= layer < layout.n_layers]:
         what = f"the model has no layer {beyond[0]}"
         raise EditError(what, "--layers", f"Choose among 0 … {layout.n_layers - 1}.")
@@ -98,12 +103,13 @@ def solve_together(
     refinement: Refinement | None,
     earlier: Earlier,
     statistics: GetStatistics,
+    progress: Callable[[Standing], None] = lambda _: None,
 ) -> Joint:
     """Return the solution of goals by step. Raises EditError for facts that cannot be solved, or if all are left out.
 
     With `on_failure` "skip" such facts are left out, told on the log, and the others solved without them.
     """
-    recipe = recipe_of(model.layout, choices)
+    recipe = recipe_of(model.layout, choices, sum(len(goal.facts) for goal in goals.values()))
     wished, broken = wishes_of(catalog, model, goals, earlier, recipe)
     failures = {target: f"{error.what} ({error.where})" for target, error in broken.items()}
     _tell(failures, choices, wished)
@@ -115,7 +121,7 @@ def solve_together(
         barred_columns(catalog, refinement),
     )
     while True:
-        solution, lost = _attempt(model, wished, around, recipe)
+        solution, lost = _attempt(model, wished, around, recipe, progress)
         if solution is not None and not lost:
             changes = solution.changes
             if choices.update_solver == "optimised":
@@ -127,11 +133,20 @@ def solve_together(
 
 
 def _attempt(
-    model: Model, wished: Sequence[Wished], around: Surroundings, recipe: Recipe
+    model: Model,
+    wished: Sequence[Wished],
+    around: Surroundings,
+    recipe: Recipe,
+    progress: Callable[[Standing], None],
 ) -> tuple[Solution | None, dict[str, str]]:
     """Return a solution and the wishes that did not converge, with what is left of them; or the one that broke it."""
+    every = len(wished)
+
+    def searched(done: int) -> None:
+        progress(Standing(done, every, done, every, done))
+
     try:
-        solution = solve_wishes(model, [one.wish for one in wished], around, recipe)
+        solution = solve_wishes(model, [one.wish for one in wished], around, recipe, searched=searched)
     except KneditError as error:
         if error.where not in {one.wish.target for one in wished}:
             raise

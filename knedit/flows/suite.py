@@ -18,9 +18,11 @@ from knedit.evaluation.look import Look, ask_cases, look, moved
 from knedit.evaluation.perplexity import perplexity
 from knedit.evaluation.replies import check
 from knedit.evaluation.rounding import ROUNDINGS, rounded
+from knedit.flows.suite_erasing import Priors, prior_questions, priors_of, with_erasure
 from knedit.flows.suite_solvers import SuiteContext, SuiteSolver
 from knedit.flows.suite_solving import Solution, solve_cases
 from knedit.flows.suite_state import State, SuiteRecord
+from knedit.flows.suite_taking import count_right
 from knedit.flows.suites import Surroundings
 from knedit.flows.tally import Standing
 
@@ -36,7 +38,8 @@ Progress = Callable[[Standing], None]
 class Run:
     """What a run goes over and by: the cases to edit, the whole set around them, the solver.
 
-    `thorough` are the keys of the records that get the dear measures too; `text` is held out, for perplexity.
+    `thorough` are the keys of the records that get the dear measures too; `text` is held out, for perplexity. `others`
+    are records of other relations, known to the model, that plans are watched on.
     """
 
     model: "Model"
@@ -49,6 +52,7 @@ class Run:
     columns: int | None = None
     random: int | None = None
     thorough: frozenset[str] = frozenset()
+    others: tuple[Case, ...] = ()
     seed: int = 0
     progress: Progress = lambda _: None
 
@@ -93,10 +97,11 @@ def _single(run: Run, state: State) -> Ran:
 
 def _alone(run: Run, case: Case, was_rounded: Mapping[str, Figures], words: float | None) -> SuiteRecord:
     """Edit one case, measure it, and give the weights back."""
-    (before,) = look(run.model, [case], thorough=run.thorough, seed=run.seed)
+    priors = priors_of(run.model, [case])
+    (before,) = _looks(run, [case], priors)
     solution = solve_cases(run.model, run.solver, [case], run.context([case]))
     with edited(run.model, solution.changes):
-        (after,) = look(run.model, [case], thorough=run.thorough, seed=run.seed)
+        (after,) = _looks(run, [case], priors)
         now_rounded = _rounded(run, [case]).get(case.rewrite.key, {})
         record = _record(run, case, before, after, solution)
         if words is not None and case.rewrite.key in run.thorough:
@@ -124,21 +129,25 @@ def _planned(run: Run, size: int) -> Ran:
     """Solve plans of `size` cases one after the other, then measure every case on the final weights."""
     able, unable = _askable(run, run.cases)
     tally = _Tally(run, [])
-    before = look(run.model, able, thorough=run.thorough, seed=run.seed)
+    priors = priors_of(run.model, able)
+    before = _looks(run, able, priors)
     was_rounded = _rounded(run, able)
-    whole: dict[str, Any] = {}
+    whole: dict[str, Any] = {"others_known": len(run.others)} if run.others else {}
     if run.causal:
         whole["perplexity_before"] = perplexity(run.model, run.text)
     solutions: list[Solution] = []
     with ExitStack() as weights:
         for first in range(0, len(able), size):
             plan = able[first : first + size]
-            solution = solve_cases(run.model, run.solver, plan, run.context(able, able[:first]))
+            context = replace(run.context(able, able[:first]), searched=tally.tell)
+            solution = solve_cases(run.model, run.solver, plan, context)
             solutions += [solution] * len(plan)
             weights.enter_context(edited(run.model, solution.changes))
             tally.add(*plan)
-        after = look(run.model, able, thorough=run.thorough, seed=run.seed)
+        after = _looks(run, able, priors)
         now_rounded = _rounded(run, able)
+        if run.others:
+            whole["others_kept"] = count_right(run.model, run.others) / len(run.others)
         if run.causal:
             whole["perplexity_after"] = perplexity(run.model, run.text)
     records = dict(unable)
@@ -149,13 +158,19 @@ def _planned(run: Run, size: int) -> Ran:
     return Ran(tuple(records[case.rewrite.key] for case in run.cases), whole | _final_columns(solutions))
 
 
+def _looks(run: Run, cases: Sequence[Case], priors: Sequence[Priors]) -> list[Look]:
+    """Look at cases as the weights stand; erasures are held against their bounds."""
+    found = look(run.model, cases, thorough=run.thorough, seed=run.seed)
+    return [with_erasure(case, one, prior) for case, one, prior in zip(cases, found, priors, strict=True)]
+
+
 def _askable(run: Run, cases: Sequence[Case]) -> tuple[list[Case], dict[str, SuiteRecord]]:
     """Part the cases that the model can be asked from those that it cannot, which are records with a failure."""
     able, unable = [], {}
     for case in cases:
         asked = questions(case, thorough=case.rewrite.key in run.thorough)
         try:
-            check(run.model, [one for some in asked.values() for one in some])
+            check(run.model, [one for some in (*asked.values(), *prior_questions(case).values()) for one in some])
         except ModelError as error:
             unable[case.rewrite.key] = replace(_bare(case), failure=f"cannot be asked: {error.what} ({error.where})")
         else:
@@ -214,18 +229,22 @@ class _Tally:
     def __init__(self, run: Run, done: Sequence[Case]) -> None:
         self._prompts = {case.rewrite.key: _prompts(case) for case in run.cases}
         self._progress = run.progress
-        self._before = sum(self._prompts[case.rewrite.key] for case in done)
-        self._facts, self._now = len(done), 0
+        self._done = {case.rewrite.key for case in done}
+        self._before = sum(self._prompts[key] for key in self._done)
         self._tell()
 
     def add(self, *cases: Case) -> None:
-        self._facts += len(cases)
-        self._now += sum(self._prompts[case.rewrite.key] for case in cases)
+        self.tell([case.rewrite.key for case in cases])
+
+    def tell(self, keys: Collection[str]) -> None:
+        """Count records by their keys, each once."""
+        self._done.update(keys)
         self._tell()
 
     def _tell(self) -> None:
         total = sum(self._prompts.values())
-        self._progress(Standing(self._facts, len(self._prompts), self._before + self._now, total, self._now))
+        prompts = sum(self._prompts[key] for key in self._done)
+        self._progress(Standing(len(self._done), len(self._prompts), prompts, total, prompts - self._before))
 
 
 def _prompts(case: Case) -> int:

@@ -1,12 +1,13 @@
-"""The suites' solver that chooses its own columns: closed form with statistics, neighbours and earlier edits in view.
+"""The suites' solvers that choose their own columns: closed form with statistics, neighbours and earlier edits in view.
 
-What it needs of the model, its statistics and the keys of known facts, is made once for a run. It learns no prompt by
-which its edits are judged.
+Rewrites that erase are brought down to what the model says without the subject. What a solver needs of the model, its
+statistics and the keys of known facts, is made once for a run. It learns no prompt by which its edits are judged.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -24,41 +25,80 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from knedit.editing.joint import Neighbours, Recipe, Surroundings
+    from knedit.editing.solve import ValueChange
     from knedit.editing.statistics import Statistics
     from knedit.editing.wishes import Wish
     from knedit.models.model import Model
     from knedit.models.prompting import Query
 
 NEIGHBOURS = 256  # known facts of a relation, at most
+AROUND = 12  # of these, whose prompts' other tokens must stay as well
 
 Asked = tuple[str, str, str]  # a text, its subject, and an answer
 
 
+FindStatistics = Callable[[tuple[int, ...]], "Statistics"]
+
+
 @dataclass(slots=True)
 class JointSolver:
-    """Solves plans of rewrites on one model."""
+    """Solves plans of rewrites on one model; large plans in more layers than the recipe's.
+
+    With `train` it goes on from the closed form by gradient.
+    """
 
     recipe: "Recipe"
-    statistics: "Statistics"
+    statistics: FindStatistics
+    train: bool = False
     _keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
+    _layers: tuple[int, ...] = ()
+    _around_keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
 
     def __call__(self, model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext) -> SolvedRewrites:
-        from knedit.editing.joint import Plan
+        from knedit.editing.joint import Plan, widened
 
         began = time.perf_counter()
-        if context.earlier:
-            self._keys.clear()  # the weights moved since
         recipe = self.recipe if context.columns is None else replace(self.recipe, columns=context.columns)
-        wishes = [_wish(model, rewrite, context) for rewrite in rewrites]
+        recipe = replace(recipe, layers=widened(recipe.layers, model.layout.n_layers, len(rewrites)))
+        if context.earlier or recipe.layers != self._layers:
+            self._keys.clear()  # the weights moved since, or other layers are asked for
+            self._around_keys.clear()
+        self._layers = recipe.layers
+        ranked = sorted(rewrites, key=lambda rewrite: rewrite.relation)  # what a relation's facts share is made once
+        wishes = [_wish(model, rewrite, context) for rewrite in ranked]
         plan = Plan(model, self._around(model, rewrites, context, recipe), recipe, wishes)
         failures: dict[str, str] = {}
         ready = time.perf_counter()
         for first in range(0, len(wishes), recipe.together):
-            self._search(plan.search, wishes[first : first + recipe.together], failures)
+            some = wishes[first : first + recipe.together]
+            self._search(plan.search, some, failures)
+            context.searched([wish.target for wish in some])
         searched = time.perf_counter()
-        changes = plan.changes() if plan.solved else ()
-        parts = {"choose": ready - began, "target": searched - ready, "solve": time.perf_counter() - searched}
+        changes: Sequence[ValueChange] = plan.changes() if plan.solved else ()
+        solved = time.perf_counter()
+        parts = {"choose": ready - began, "target": searched - ready, "solve": solved - searched}
+        if self.train and changes:
+            changes = self._trained(model, [one.wish for one in plan.solved], changes, context, recipe)
+            parts["train"] = time.perf_counter() - solved
         return SolvedRewrites(changes, failures, parts)
+
+    def _trained(
+        self,
+        model: "Model",
+        wishes: Sequence["Wish"],
+        start: Sequence["ValueChange"],
+        context: SuiteContext,
+        recipe: "Recipe",
+    ) -> "Sequence[ValueChange]":
+        from knedit.editing.optimised import Training, train_values
+        from knedit.flows.training import PROTECTED, sought_of
+
+        known = [fact for name in dict.fromkeys(w.relation for w in wishes) for fact in context.known(name)[:PROTECTED]]
+        asked = [(fact.text, fact.subject, fact.object) for fact in known]
+        asked += [(one.text, one.subject, one.new) for one in context.earlier]
+        kept = [query for query in (_query(model, one) for one in asked) if query is not None]
+        sought = [sought_of(model, wish, recipe) for wish in wishes]
+        return train_values(model, sought, kept, start=start, training=Training()).changes
 
     @staticmethod
     def _search(search: Callable[[Sequence["Wish"]], None], wishes: Sequence["Wish"], failures: dict[str, str]) -> None:
@@ -83,7 +123,7 @@ class JointSolver:
             found[relation] = self._neighbours(model, known)
         kept = self._neighbours(model, [(one.text, one.subject, one.new) for one in context.earlier])
         return Surroundings(
-            self.statistics,
+            self.statistics(recipe.layers),
             sentences(),
             {relation: one for relation, one in found.items() if one is not None},
             kept,
@@ -99,14 +139,37 @@ class JointSolver:
 
         queries = {text: _query(model, one) for one in asked if (text := one[0]) not in self._keys}
         able = {text: query for text, query in queries.items() if query is not None}
-        found = keys_at_sites(model, list(able.values()), self.recipe.layers) if able else {}
+        found = keys_at_sites(model, list(able.values()), self._layers) if able else {}
         for number, text in enumerate(able):
-            self._keys[text] = {layer: found[layer][number] for layer in self.recipe.layers}
+            self._keys[text] = {layer: found[layer][number] for layer in self._layers}
         known = [(text, subject) for text, subject, _ in asked if text in self._keys]
         if not known:
             return None
-        keys = {layer: torch.stack([self._keys[text][layer] for text, _ in known]) for layer in self.recipe.layers}
-        return Neighbours(tuple(subject for _, subject in known), keys)
+        keys = {layer: torch.stack([self._keys[text][layer] for text, _ in known]) for layer in self._layers}
+        return Neighbours(tuple(subject for _, subject in known), keys, self._others(model, asked, known))
+
+    def _others(
+        self, model: "Model", asked: Sequence[Asked], known: Sequence[tuple[str, str]]
+    ) -> "Mapping[int, Tensor]":
+        """Return the keys at other tokens of the first known prompts; a text is looked at once in a run."""
+        import torch
+
+        from knedit.models.planting import keys_around_sites
+
+        if model.encoder_decoder:
+            return {}
+        first = {text for text, _ in known[:AROUND]}
+        for one in asked:
+            if one[0] in first and one[0] not in self._around_keys:
+                query = _query(model, one)
+                assert query is not None
+                self._around_keys[one[0]] = keys_around_sites(model, [query], self._layers)
+        return {layer: torch.cat([self._around_keys[text][layer] for text in sorted(first)]) for layer in self._layers}
+
+
+def optimised(model: "Model") -> JointSolver:
+    """Return the closed form that is trained on, on the same columns, with other facts' prompts in view."""
+    return replace(closed_form(model), train=True)
 
 
 def closed_form(model: "Model") -> JointSolver:
@@ -116,8 +179,13 @@ def closed_form(model: "Model") -> JointSolver:
     layers = default_layers(model.layout.n_layers)
     folder = Path(model.source)
     sha256 = weights_sha256(folder, behaviour_files(folder))
-    found = find_statistics(model, sha256, layers, starter_source, progress=lambda _: None)
-    return JointSolver(Recipe(layers), found)
+
+    @cache
+    def find(wanted: tuple[int, ...]) -> "Statistics":
+        return find_statistics(model, sha256, wanted, starter_source, progress=lambda _: None)
+
+    find(layers)  # so that it is not counted as time of the first edit
+    return JointSolver(Recipe(layers), find)
 
 
 def _wish(model: "Model", rewrite: Rewrite, context: SuiteContext) -> "Wish":
@@ -125,14 +193,10 @@ def _wish(model: "Model", rewrite: Rewrite, context: SuiteContext) -> "Wish":
     from knedit.models.prompting import usable
 
     told = [(one.text, one.subject) for one in context.known(rewrite.relation)]
-    others = [
-        text
-        for text in reworded(told, rewrite.subject)
-        if usable(model, Prompt.make(0, "attribute", text, rewrite.new))
-    ]
-    return Wish(
-        rewrite.key, rewrite.subject, (rewrite.text,), rewrite.new, rewrite.true, tuple(others), rewrite.relation
-    )
+    said = [(text, Prompt.make(0, "attribute", text, rewrite.answer)) for text in reworded(told, rewrite.subject)]
+    others = tuple(text for text, prompt in said if usable(model, prompt))
+    new = None if rewrite.erase else rewrite.new
+    return Wish(rewrite.key, rewrite.subject, (rewrite.text,), new, rewrite.true, others, rewrite.relation)
 
 
 def _query(model: "Model", one: Asked) -> "Query | None":

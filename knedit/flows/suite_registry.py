@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from knedit.errors import EditError
-from knedit.flows.suite_joint import closed_form
-from knedit.flows.suite_solvers import SuiteSolver, embedding
+from knedit.flows.suite_joint import closed_form, optimised
+from knedit.flows.suite_solvers import SuiteSolver, embedding, zero
 
 if TYPE_CHECKING:
     from knedit.models.model import Model
@@ -14,15 +14,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SuiteChoice:
-    """A solver of the registry: `make` prepares it for a model; `summary` says in a few words what it does."""
+    """A solver of the registry: `make` prepares it for a model; `summary` says in a few words what it does.
+
+    `erases` tells that records' true objects are forgotten, where other solvers give them their new ones.
+    """
 
     make: "Callable[[Model], SuiteSolver]"
     summary: str
+    erases: bool = False
 
 
 SUITE_SOLVERS: Mapping[str, SuiteChoice] = {
     "closed-form": SuiteChoice(closed_form, "columns chosen by the facts' keys, solved with statistics in view"),
+    "optimised": SuiteChoice(optimised, "the same, trained on by gradient with other facts' prompts in view"),
+    "prior": SuiteChoice(
+        closed_form, "true objects forgotten, down to what the model says without the subject", erases=True
+    ),
     "embedding": SuiteChoice(embedding, "the paper's: output embeddings into neurons ranked by attribution"),
+    "zero": SuiteChoice(zero, "the paper's erasure: zeros into neurons ranked by attribution", erases=True),
 }
 
 

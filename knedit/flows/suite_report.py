@@ -20,6 +20,7 @@ from knedit.evaluation.figures import mean_figures
 from knedit.flows.suite import Progress, Ran, Run, run_cases
 from knedit.flows.suite_registry import find_solver
 from knedit.flows.suite_state import State, SuiteRecord
+from knedit.flows.suite_taking import Taking, known_others, take
 from knedit.flows.suites import Surroundings, read_suite
 from knedit.starter.held_out import held_out_text, text_name
 
@@ -28,13 +29,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PAPER = "embedding"
+DEFAULT = "closed-form"
+PAPER = {"update": "embedding", "erase": "zero"}
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteWish:
     """What to run: `limit` records of a file from `offset` on, how, and how closely to look.
 
+    With `relations` only theirs are taken, with `known_only` those whose true object the model says.
     `thorough` and `controls` count records, evenly spread over these, that get the dear measures and the controls.
     `text` is a file to take perplexity over, instead of the one that comes with knedit.
     """
@@ -43,14 +46,16 @@ class SuiteWish:
     file: Path
     limit: int | None = None
     offset: int = 0
-    solver: str = PAPER
+    solver: str = DEFAULT
     columns: int | None = None
     mode: str = "single"
     plan_size: int = 10
     thorough: int = 5
-    controls: int = 10
+    controls: int = 5
     seed: int = 0
     text: Path | None = None
+    relations: tuple[str, ...] = ()
+    known_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +85,11 @@ def evaluate_suite(
     if state is not None and wish.mode != "single":
         raise EditError("a plan is measured as a whole", "--state", "Leave --state out, or run single edits.")
     every = read_suite(wish.suite, wish.file)
-    cases = _taken(every, wish)
     text = _text(wish)
+    alone = wish.mode == "single"
+    taking = Taking(wish.limit, wish.offset, wish.relations, wish.known_only, chosen.erases)
+    taken, unknown = take(model, every, taking, alone=alone, where=str(wish.file))
+    cases = tuple(taken)
     configuration = _configuration(model, wish, checkpoint, text)
     kept = State(state, configuration)
     began = time.perf_counter()
@@ -95,27 +103,14 @@ def evaluate_suite(
         plan_size=wish.plan_size,
         columns=wish.columns,
         thorough=frozenset(_spread(cases, wish.thorough)),
+        others=known_others(model, every, cases, seed=wish.seed) if wish.relations and not alone else (),
         seed=wish.seed,
         progress=progress,
     )
     prepared = time.perf_counter() - began
     ran = run_cases(run, kept)
-    summary = summarise_suite(ran) | {"seconds_of_preparation": prepared}
+    summary = summarise_suite(ran) | {"not_known": unknown, "seconds_of_preparation": prepared}
     return SuiteReport(summary, ran.records, configuration, _controls(run, ran, wish))
-
-
-def _taken(every: Sequence[Case], wish: SuiteWish) -> tuple[Case, ...]:
-    """Return the wished cases, each with the bystanders that the whole set has for it."""
-    end = None if wish.limit is None else wish.offset + wish.limit
-    some = every[wish.offset : end]
-    if not some:
-        raise FactsError(
-            f"the file has {len(every)} records, none of them behind the first {wish.offset}",
-            str(wish.file),
-            "Choose a smaller --offset.",
-        )
-    around = Surroundings(every)
-    return tuple(around.with_bystanders(case, [case] if wish.mode == "single" else some) for case in some)
 
 
 def _text(wish: SuiteWish) -> str:
@@ -138,6 +133,9 @@ def _configuration(model: "Model", wish: SuiteWish, checkpoint: str, text: str) 
         "file_sha256": hashlib.sha256(wish.file.read_bytes()).hexdigest(),
         "offset": wish.offset,
         "limit": wish.limit,
+        "relations": list(wish.relations),
+        "known_only": wish.known_only,
+        "operation": _operation(wish),
         "solver": wish.solver,
         "columns": wish.columns,
         "mode": wish.mode,
@@ -146,6 +144,10 @@ def _configuration(model: "Model", wish: SuiteWish, checkpoint: str, text: str) 
         "seed": wish.seed,
         "text": text_name(text),
     }
+
+
+def _operation(wish: SuiteWish) -> str:
+    return "erase" if find_solver(wish.solver).erases else "update"
 
 
 def _spread(cases: Sequence[Case], count: int) -> list[str]:
@@ -162,13 +164,14 @@ def _controls(run: Run, ran: Ran, wish: SuiteWish) -> dict[str, Any]:
         return {}
     cases = tuple(case for case in run.cases if case.rewrite.key in keys)
     logger.info("Running the controls on %d records", len(cases))
-    small = replace(run, cases=cases, thorough=frozenset(), progress=lambda _: None)
+    small = replace(run, cases=cases, thorough=frozenset(), others=(), progress=lambda _: None)
     whole = run.mode == "single" or len(cases) == len(run.cases)
     own = Ran(tuple(one for one in ran.records if one.key in keys), {}) if whole else run_cases(small)
     found = {"edited": own, "random": run_cases(replace(small, random=run.seed + 1))}
-    if wish.solver != PAPER:
-        paper = find_solver(PAPER).make(run.model)
-        found[PAPER] = run_cases(replace(small, solver=paper, columns=None))
+    name = PAPER[_operation(wish)]
+    if wish.solver != name:
+        paper = find_solver(name).make(run.model)
+        found[name] = run_cases(replace(small, solver=paper, columns=None))
     return {"records": len(cases)} | {name: summarise_suite(one) for name, one in found.items()}
 
 

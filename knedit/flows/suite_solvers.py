@@ -1,12 +1,13 @@
-"""The solvers that a suite can run, by name: rewrites in, changed value vectors out, with the model untouched.
+"""What a suite hands a solver and is handed back, and the paper's solvers: rewrites in, changed value vectors out.
 
 A solver is made once for a run, so that what it needs of the model, such as statistics, is made once; it is then called
 for every plan, of one rewrite or of many. It learns no prompt by which its edits are judged.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -31,13 +32,15 @@ class SuiteContext:
 
     `known` gives a relation's other facts, none of a subject that is edited or judged; `earlier` are the rewrites that
     the weights already hold. `columns` limits the value vectors changed in a layer (None: the solver's own choice).
-    With `random`, a seed, a solver takes as many neurons of the same layers by chance: the control.
+    With `random`, a seed, a solver takes as many neurons of the same layers by chance: the control. `searched` hears
+    the keys of rewrites whose search is over, where a plan takes long.
     """
 
     known: Callable[[str], Sequence[KnownFact]]
     earlier: tuple[Rewrite, ...] = ()
     columns: int | None = None
     random: int | None = None
+    searched: Callable[[Collection[str]], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +64,15 @@ def embedding(_: "Model") -> SuiteSolver:
     One wording is attributed, for more are not to be known: hubs are not told apart, as refinement would. With
     `columns`, so many neurons a rewrite, over all layers.
     """
-    return _solve_by_embedding
+    return partial(_solve_ranked, name="embedding")
 
 
-def _solve_by_embedding(model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext) -> SolvedRewrites:
+def zero(_: "Model") -> SuiteSolver:
+    """Return the paper's way to forget: zeros into the neurons that attribution ranks first, 5 a rewrite."""
+    return partial(_solve_ranked, name="zero")
+
+
+def _solve_ranked(model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext, *, name: str) -> SolvedRewrites:
     began = time.perf_counter()
     failures: dict[str, str] = {}
     steps: list[Step] = []
@@ -76,12 +84,13 @@ def _solve_by_embedding(model: "Model", rewrites: Sequence[Rewrite], context: Su
             continue
         if context.random is not None:
             neurons = random_neurons(neurons, model.layout.ffn_width, f"{context.random} {rewrite.key}")
-        steps.append(Step("update", rewrite.key, neurons, rewrite.true, rewrite.new))
+        operation, new = ("erase", None) if rewrite.erase else ("update", rewrite.new)
+        steps.append(Step(operation, rewrite.key, neurons, rewrite.true, new))
     chosen = time.perf_counter()
     changes: Sequence[ValueChange] = ()
     while steps and not changes:
         try:
-            changes = solve(model, steps, {"update": "embedding"})
+            changes = solve(model, steps, {"update": name, "erase": name})
         except EditError as error:
             left = [step for step in steps if step.target != error.where]
             failures |= {step.target: error.what for step in steps if step not in left or len(left) == len(steps)}

@@ -131,7 +131,7 @@ class Surroundings:
 
 def refusal(rewrite: Rewrite) -> str | None:
     """Return why no solver can be asked for a rewrite, None where one can."""
-    if rewrite.new == rewrite.true:
+    if rewrite.new == rewrite.true and not rewrite.erase:
         return f"the new object {rewrite.new!r} is the present one"
     if rewrite.subject not in rewrite.text.partition(BLANK)[0]:
         return f"the subject {rewrite.subject!r} does not stand in the prompt {rewrite.text!r}"

@@ -16,13 +16,14 @@ from knedit.errors import KneditError, ModelError
 from knedit.flows.goals import Goal
 from knedit.flows.stacking import Earlier
 from knedit.models.model import Model
-from knedit.models.planting import keys_at_sites
+from knedit.models.planting import keys_around_sites, keys_at_sites
 from knedit.models.prompting import Query, encode_prompt, usable
 from knedit.records import Fact, Prompt, Refinement
 from knedit.starter.sentences import sentences
 
 TEXTS, TOLD = 8, 64  # own texts of a fact, and other facts of its relation that lend it wordings
 NEIGHBOURS, KEPT, KEPT_TEXTS = 256, 1_000, 3  # facts at most, and prompts of one
+AROUND = 12  # prompts of a relation whose other tokens must stay as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _check(model: Model, wish: Wish, prompts: Sequence[Prompt], recipe: Recipe) 
         raise ModelError(
             f"{what} that the model could be asked", wish.target, "Give the fact a prompt of the role attribute."
         )
-    for context in contexts_of(wish, sentences(), recipe.variety):
+    for context in contexts_of(wish, sentences(), recipe.variety_of(wish)):
         site_query(model, Prompt.make(0, "attribute", context.text, wish.answer), wish.subject)
 
 
@@ -145,7 +146,10 @@ def _keys(
             with suppress(ModelError):  # what the model cannot be asked, it cannot lose
                 queries.append(site_query(model, prompt, fact.subject))
                 subjects.append(fact.subject)
-    return Neighbours(tuple(subjects), keys_at_sites(model, queries, layers)) if queries else None
+    if not queries:
+        return None
+    around = {} if model.encoder_decoder else keys_around_sites(model, queries[:AROUND], layers)
+    return Neighbours(tuple(subjects), keys_at_sites(model, queries, layers), around)
 
 
 def barred_columns(catalog: Catalog, refinement: Refinement | None) -> dict[int, frozenset[int]]:

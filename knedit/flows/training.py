@@ -30,14 +30,20 @@ def train_changes(
     catalog: Catalog, model: Model, wished: Sequence[Wished], start: Sequence[ValueChange], recipe: Recipe
 ) -> tuple[ValueChange, ...]:
     """Return changes of the same columns, trained from a closed form's; the model is untouched."""
-    sought = [_sought(model, one.wish, recipe) for one in wished]
+    sought = [sought_of(model, one.wish, recipe) for one in wished]
     found = train_values(model, sought, _kept(catalog, model, wished), start=start, training=Training())
-    logger.info("Trained %d steps; in the worst context %.3g was left before the last", found.steps, found.worst)
+    logger.info(
+        "Trained %d steps; in the worst context %.3g is left, and the worst other prompt moved %.3g nats",
+        found.steps,
+        found.worst,
+        found.moved,
+    )
     return found.changes
 
 
-def _sought(model: Model, wish: Wish, recipe: Recipe) -> Sought:
-    contexts = contexts_of(wish, sentences(), recipe.variety)
+def sought_of(model: Model, wish: Wish, recipe: Recipe) -> Sought:
+    """Return what training asks of a wish: its contexts and, where it is to be forgotten, what they come down to."""
+    contexts = contexts_of(wish, sentences(), recipe.variety_of(wish))
     texts = [context.text for context in contexts]
     queries = tuple(site_query(model, Prompt.make(0, "attribute", t, wish.answer), wish.subject) for t in texts)
     weights = tuple(context.weight for context in contexts)

@@ -20,7 +20,7 @@ from knedit.models.experts import opened_experts
 from knedit.models.hooks import first_input, frozen
 from knedit.models.model import Model
 from knedit.models.prompting import Query
-from knedit.models.recording import call_block, record, take
+from knedit.models.recording import Recording, call_block, record, take
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class _Visit:
 class Planting:
     """The base pass of texts of one kind (see `plantable`), and runs on it.
 
-    Each query's first neuron position is its site. `layers` are those whose keys are noted.
+    Each query's first neuron position is its site. `layers` are those whose keys are noted; `base` is the pass itself,
+    nothing planted.
     """
 
     def __init__(self, model: Model, queries: Sequence[Query], layers: Sequence[int]) -> None:
@@ -71,12 +72,11 @@ class Planting:
         self._visit: _Visit | None = None
         self._seen: dict[int, Tensor] = {}
         with torch.no_grad(), frozen(model.net):
-            self._recording = record(model, tokens, mask=mask, context=context, start=start)
-
-    @property
-    def base(self) -> Grown:
-        """The base pass itself, nothing planted."""
-        return Grown(self._recording.outputs[-1], {layer: self._base_keys(layer) for layer in sorted(self.layers)})
+            recording = record(model, tokens, mask=mask, context=context, start=start)
+        self.base = self._based(recording)
+        self._calls = recording.calls
+        for call in self._calls:  # what runs never ask for would be most of the memory
+            call.attention, call.projected = None, []
 
     def run(self, offsets: Mapping[int, Tensor], rows: Tensor | None = None) -> Grown:
         """Return what the texts numbered by `rows` [R] (all, if not given) become with offsets [D] or [R, D] a layer.
@@ -88,15 +88,25 @@ class Planting:
         first = min(offsets)
         self._seen = {}
         with frozen(self.model.net), self._opened():
-            hidden = take(self._recording.calls[first].hidden, prompts)
+            hidden = take(self._calls[first].hidden, prompts)
             for layer in range(first, self.model.layout.n_layers):
                 self._visit = _Visit(layer, sites, offsets.get(layer))
-                hidden = call_block(self.model.blocks[layer], self._recording.calls[layer], hidden, prompts)
+                hidden = call_block(self.model.blocks[layer], self._calls[layer], hidden, prompts)
         return Grown(hidden, self._seen)
 
-    def _base_keys(self, layer: int) -> Tensor:
-        seen = self._recording.neurons[layer]
-        return _at(seen.reshape(len(self.answers), -1, seen.shape[-1]), self._sites)
+    def stream_norms(self) -> Tensor:
+        """Return how long the stream is at each text's site before the blocks of `layers`, their mean [B]."""
+        calls = [self._calls[layer].hidden for layer in sorted(self.layers)]
+        norms = [_at(hidden, self._sites).float().norm(dim=-1) for hidden in calls]
+        return torch.stack([one.cpu() for one in norms]).mean(0)
+
+    def _based(self, recording: Recording) -> Grown:
+        """Return the base pass itself, nothing planted."""
+        keys = {}
+        for layer in sorted(self.layers):
+            seen = recording.neurons[layer]
+            keys[layer] = _at(seen.reshape(len(self.answers), -1, seen.shape[-1]), self._sites)
+        return Grown(recording.outputs[-1], keys)
 
     @contextmanager
     def _opened(self) -> Iterator[None]:
@@ -167,6 +177,22 @@ def keys_at_sites(
             for layer, keys in _read_up_to(model, [asked[number] for number in numbers], layers):
                 found[layer][numbers] = _at(keys, sites).float().cpu()
     return found
+
+
+@torch.no_grad()
+def keys_around_sites(model: Model, queries: Sequence[Query], layers: Sequence[int]) -> Mapping[int, Tensor]:
+    """Return what the layers' down projections take at all other tokens of the queries but the first: [n, F] each.
+
+    An edit of the site's subject should leave these tokens, which many prompts share, as they are.
+    """
+    found: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    whole = [query for query in queries if len(query.tokens) > 2]
+    for query in whole:
+        places = [place for place in range(1, len(query.tokens)) if place != site_of(query)]
+        for layer, keys in _read_up_to(model, [query], layers):
+            found[layer].append(keys[0, places].float().cpu())
+    none = torch.zeros(0, model.layout.ffn_width)
+    return {layer: torch.cat(rows) if rows else none for layer, rows in found.items()}
 
 
 class _EnoughError(Exception):

@@ -1,26 +1,16 @@
 """From what a user calls a model (a folder, a GGUF file, a Hub id) to a local folder with safetensors.
 
-Knows neither networks nor tokenizers; a GGUF file is handed to `gguf`.
+Knows neither networks nor tokenizers; a GGUF file is handed to `gguf`, a Hub id to `hub`.
 """
 
 import re
 from pathlib import Path
 
 from knedit.errors import ModelError
+from knedit.hub.fetching import fetch
 from knedit.models.gguf import convert_gguf
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_HUB_FILES = (
-    "*.safetensors",
-    "*.json",
-    "*.txt",
-    "*.model",
-    "*.jinja",
-    "LICENSE*",
-    "NOTICE*",
-    "USE_POLICY*",
-    "README.md",
-)
 PICKLE_ENDINGS = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -37,7 +27,7 @@ def local_folder(path_or_id: str | Path, *, revision: str | None = None) -> Path
     if path.is_file():
         return _from_file(path)
     if isinstance(path_or_id, str) and _HUB_ID.fullmatch(path_or_id) and path.suffix not in (".gguf", ".safetensors"):
-        return _checked_folder(_download(path_or_id, revision))
+        return _checked_folder(fetch(path_or_id, revision))
     raise ModelError("there is no such file or folder", str(path_or_id), "Check the path.")
 
 
@@ -73,18 +63,3 @@ def _pickle_refused(path: Path) -> ModelError:
         str(path),
         "Convert them to safetensors where you trust them: load with transformers and save_pretrained.",
     )
-
-
-def _download(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"neither a file or folder here nor to be had from the Hugging Face Hub: {reason[:160]}",
-            name,
-            "Check the name, the network and, for a gated model, your token.",
-        ) from None

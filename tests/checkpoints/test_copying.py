@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knedit.checkpoints import copying, slices
+from knedit.checkpoints import copying
 from knedit.checkpoints.copying import Copy, copy_files
 from knedit.checkpoints.patch import TensorPatch, write_patched
-from knedit.checkpoints.slices import Matrix, Slices, read_bits, tiles
+from knedit.checkpoints.slices import Matrix, Slices, read_bits
 from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
 from tests.checkpoints.making import listing, manifest_for, sha256, weights_hash, write_sharded, write_single
@@ -24,7 +24,7 @@ def patch(tensor: str = "down.1") -> TensorPatch:
     return TensorPatch(tensor, 1, (2, 5), np.arange(12.0).reshape(2, 6))
 
 
-@pytest.mark.parametrize("block", [2, 6, 10, 16, 34, 1 << 20])
+@pytest.mark.parametrize("block", [2, 3, 5, 6, 10, 16, 34, 1 << 20])
 @pytest.mark.parametrize(
     ("matrix", "axis", "indices"),
     [
@@ -39,25 +39,34 @@ def test_blocks_of_any_size_change_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, matrix: Matrix, axis: int, indices: tuple[int, ...]
 ) -> None:
     monkeypatch.setattr(copying, "BLOCK", block)
-    monkeypatch.setattr(slices, "BLOCK", block)
     content = bytes(range(1, 61))
     (tmp_path / "a").write_bytes(content)
     depth = matrix.shape[1 - axis]
     bits = (1000 + np.arange(len(indices) * depth, dtype="<u2")).reshape(-1, depth)
-    expected = bytearray(content)
+    expected, changed = bytearray(content), set[int]()
     for number, index in enumerate(indices):
         for position in range(depth):
             row, column = (position, index) if axis == 1 else (index, position)
             at = matrix.begin + (row * matrix.pitch + column) * 2
             expected[at : at + 2] = bits[number, position].tobytes()
+            changed |= {at, at + 1}
     one = Slices(matrix, axis, np.array(indices), bits)
     (copied,) = copy_files([Copy(tmp_path / "a", tmp_path / "b", (one,))])
     assert (tmp_path / "b").read_bytes() == bytes(expected)
     assert (copied.source, copied.target) == (sha256(tmp_path / "a"), sha256(tmp_path / "b"))
     assert read_bits(tmp_path / "b", matrix, axis, indices[::-1]).tolist() == bits[::-1].tolist()
-    covered = [at for tile in tiles(matrix, block) for at in range(tile.begin, tile.end)]
+    assert [one.tolist() for one in copied.differing] == [[True] * len(indices)]
+    (again,) = copy_files([Copy(tmp_path / "b", tmp_path / "c", (one,))])
+    assert (again.source, again.target, bool(again.differing[0].any())) == (copied.target, copied.target, False)
+    found = Slices(matrix, axis, np.array(indices), np.zeros_like(bits))
+    content = (tmp_path / "b").read_bytes()
+    for begin, end in matrix.blocks(max(block, 2)):
+        found.take_from(begin, bytearray(content[begin:end]))
+        assert found.meets(begin, end) == bool(changed.intersection(range(begin, end)))
+    assert found.bits.tolist() == bits.tolist()
+    covered = [at for begin, end in matrix.blocks(max(block, 2)) for at in range(begin, end)]
     assert covered == list(range(matrix.begin, matrix.end))
-    assert all(tile.end - tile.begin <= max(block, 2) for tile in tiles(matrix, block))
+    assert all(end - begin <= max(block, 2) for begin, end in matrix.blocks(max(block, 2)))
 
 
 def test_with_links_untouched_shards_are_the_parents_and_the_others_are_not(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 import json
 import os
 import random
+import re
 import struct
 import tracemalloc
 from collections.abc import Callable
@@ -21,18 +22,19 @@ from knedit.checkpoints.stacking import NamedDelta, apply_deltas
 from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
 from tests.checkpoints.making import entry, header_of, listing, manifest_for, write_sharded, write_single
+from tests.thorough import rounds
 
-ROUNDS = int(os.environ.get("KNEDIT_MUTATIONS", "60"))
+ROUNDS = rounds("KNEDIT_MUTATIONS", 60, 5000)
 INDEX = "model.safetensors.index.json"
 PATCH = TensorPatch("down.1", 1, (2, 5), np.arange(12.0).reshape(2, 6))
 
 
-def refused(parent: Path, message: str) -> None:
-    """Assert that an edit of `parent` is refused in one sentence, that it stays as it is, and that nothing is left."""
+def refusal(parent: Path) -> str:
+    """Return the one sentence in which an edit of `parent` is refused: it stays as it is, and nothing is left."""
     before, manifest = listing(parent), manifest_for(write_single(parent.with_name(".whole")))
     beside = sorted(parent.parent.iterdir())
     tracemalloc.start()
-    with pytest.raises(CheckpointError, match=message) as caught:
+    with pytest.raises(CheckpointError) as caught:
         write_patched(parent, parent.with_name("edited"), [PATCH], manifest=manifest)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -41,6 +43,7 @@ def refused(parent: Path, message: str) -> None:
     assert len(str(caught.value)) < 1000
     assert listing(parent) == before
     assert sorted(parent.parent.iterdir()) == beside
+    return str(caught.value)
 
 
 def replace_header(folder: Path, content: bytes) -> None:
@@ -122,7 +125,7 @@ def test_hostile_files_are_refused_and_nothing_is_written(tmp_path: Path, kind: 
     change, message = ONE_FILE[kind]
     parent = write_single(tmp_path / "parent")
     change(parent)
-    refused(parent, message)
+    assert re.search(message, refusal(parent))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_hostile_files_are_refused_and_nothing_is_written(tmp_path: Path, kind: 
 def test_a_hostile_index_is_refused_and_nothing_is_written(tmp_path: Path, weight_map: object, message: str) -> None:
     parent = write_sharded(tmp_path / "parent")
     (parent / INDEX).write_text(json.dumps({"weight_map": weight_map}))
-    refused(parent, message)
+    assert re.search(message, refusal(parent))
 
 
 def mutate(chance: random.Random, content: bytes, length: int) -> bytes:
@@ -284,7 +287,7 @@ def test_quantised_parents_are_refused_with_the_reason(
         replace_header(parent, header_of({tensor: entry("U8", [1], 0)}, b"\0"))
     if file:
         (parent / file).write_text("{}")
-    refused(parent, message)
+    assert re.search(message, refusal(parent))
 
 
 def test_gguf_parents_are_refused_with_the_reason(tmp_path: Path) -> None:
@@ -304,4 +307,4 @@ def test_eight_bit_weights_with_a_scale_beside_them_are_refused(tmp_path: Path) 
         "down.1_scale_inv": entry("F32", [1], 54),
     }
     replace_header(parent, header_of(tensors, bytes(58)))
-    refused(parent, r"The tensor is quantised: down\.1_scale_inv scales it")
+    assert re.search(r"The tensor is quantised: down\.1_scale_inv scales it", refusal(parent))

@@ -30,8 +30,9 @@ from tests.checkpoints.making import (
     write_sharded,
     write_single,
 )
+from tests.thorough import rounds
 
-DISK_POINTS = int(os.environ.get("KNEDIT_DISK_POINTS", "4"))
+DISK_POINTS = rounds("KNEDIT_DISK_POINTS", 4, 10)
 Writer = Callable[..., Path]
 
 
@@ -136,9 +137,13 @@ def test_unedited_copies_hidden_files_and_old_manifests_stay_behind(tmp_path: Pa
         *("consolidated.00.pth", "old.pt", "last.CKPT", "tf_model.h5", "flax_model.msgpack", "model-q4.gguf"),
         *("original/params.json", "onnx/model.onnx_data", "openvino/openvino_model.xml", "weights.npz", "m.onnx"),
         *("sub/adapter_model.safetensors", ".git/HEAD", ".cache/x", ".gitattributes", "sub/.hidden"),
+        *("rust_model.ot", "model.ckpt-1000.data-00000-of-00001", "bert_model.ckpt.index", "saved_model.pb"),
+        *("variables/variables.data-00000-of-00001", "Model.mlpackage/Data/weights/blob", "model.mlmodel", "m.pte"),
+        *("model.onnx_data_1", "model.llamafile", "model.litertlm", "gemma.task", "rank0.engine", "all.tar.gz"),
+        *("weights.zip", "model.npy", "pytorch_model.bin.part1", "mlx/model.json", "model.keras", "model.pdparams"),
         *("knedit.json", "SHA256SUMS", "model.sig", "model.safetensors.index.fp16.json", "__pycache__/a.pyc"),
     ):
-        (parent / name).parent.mkdir(exist_ok=True)
+        (parent / name).parent.mkdir(parents=True, exist_ok=True)
         (parent / name).write_bytes(b"the unedited weights")
     for name in ("sub/deeper/figure.png", "LICENSE", "tokenizer.model"):
         (parent / name).parent.mkdir(parents=True, exist_ok=True)

@@ -6,20 +6,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from knedit.checkpoints.staging import staged
 from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CheckpointError
-from tests.checkpoints.making import listing, manifest_for, write_single
+from tests.checkpoints.making import listing, manifest_for, sha256, write_single
+from tests.thorough import rounds
 
-KILLS = int(os.environ.get("KNEDIT_KILLS", "12"))
+KILLS = rounds("KNEDIT_KILLS", 12, 100)
 DEBRIS = {".edited.knedit-lock", ".edited.knedit-partial"}
 
 
-def writer(verb: str, parent: Path, output: Path, number: int = 0) -> subprocess.Popen[str]:
-    words = [verb, json.dumps(manifest_for(parent)), str(parent), str(output), str(number)]
+def writer(
+    verb: str, parent: Path, output: Path, number: int = 0, *, manifest: dict[str, Any] | None = None
+) -> subprocess.Popen[str]:
+    words = [verb, json.dumps(manifest or manifest_for(parent)), str(parent), str(output), str(number)]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.checkpoints.writer", *words],
@@ -30,8 +34,8 @@ def writer(verb: str, parent: Path, output: Path, number: int = 0) -> subprocess
     )
 
 
-def result(process: subprocess.Popen[str]) -> object:
-    out, _ = process.communicate(timeout=120)
+def result(process: subprocess.Popen[str], *, seconds: float = 120) -> object:
+    out, _ = process.communicate(timeout=seconds)
     assert process.returncode == 0
     return json.loads(out)
 
@@ -145,6 +149,10 @@ def test_a_killed_writer_never_leaves_a_half_folder(tmp_path: Path) -> None:
     assert {path.name: verify_folder(path, parent).problems for path in whole} == dict.fromkeys(
         (path.name for path in whole), ()
     )
-    assert sum(".edited.knedit-partial" in names for names in seen[:-1]) == KILLS, seen
-    assert not DEBRIS.intersection(seen[-1])
-    assert "edited" in seen[-1]
+    assert sum(".edited.knedit-partial" in names for names, _ in seen[:-1]) == KILLS, seen
+    hidden = [{name for name in names if name.startswith(".")} for names, _ in seen]
+    assert set().union(*hidden) <= DEBRIS
+    assert hidden[-1] == set()
+    assert "edited" in seen[-1][0]
+    loadable = {weights for _, weights in seen if weights}
+    assert loadable <= {sha256(tmp_path / "edited" / "model.safetensors")}

@@ -1,5 +1,4 @@
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -22,8 +21,9 @@ from tests.checkpoints.making import (
     write_sharded,
     write_single,
 )
+from tests.thorough import rounds
 
-FLIPS = int(os.environ.get("KNEDIT_FLIPS", "50"))
+FLIPS = rounds("KNEDIT_FLIPS", 50, 1000)
 SHARD = "model-00002-of-00002.safetensors"
 
 
@@ -130,13 +130,19 @@ def test_added_and_missing_files_are_found(pair: tuple[Path, Path]) -> None:
     )
 
 
-def test_signatures_and_hidden_files_may_come_later(pair: tuple[Path, Path]) -> None:
+def test_hidden_files_may_come_later(pair: tuple[Path, Path]) -> None:
     parent, edited = pair
-    (edited / "model.sig").write_text("signed")
     (edited / ".gitattributes").write_text("*.safetensors filter=lfs")
     (edited / ".cache").mkdir()
     (edited / ".cache" / "x").write_text("x")
     assert verify_folder(edited, parent).problems == ()
+
+
+def test_a_signature_that_is_none_is_a_problem(pair: tuple[Path, Path]) -> None:
+    _, edited = pair
+    (edited / "model.sig").write_text("signed")
+    (problem,) = verify_folder(edited).problems
+    assert "This is not valid JSON" in problem
 
 
 def test_missing_sums_are_a_problem_of_an_edited_checkpoint_only(pair: tuple[Path, Path]) -> None:

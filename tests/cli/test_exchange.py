@@ -82,7 +82,7 @@ def test_a_table_and_an_answer_are_written(place: Path) -> None:
         ("attribute bert --workers 2", ("has no files",)),
         ("refine bert", ("no attribution", "neurons import PATH --checkpoint bert")),
         ("neurons hubs --checkpoint bert", ("no refined neurons", "neurons import PATH --checkpoint bert")),
-        ("edit plan bert --erase P1/Hill", ("no refined neurons", "neurons import PATH")),
+        ("edit plan bert --erase P1/Hill --solver zero", ("no refined neurons", "neurons import PATH")),
         ("checkpoint register bert --revision v2", ("belongs to another", "bert@v2")),
         ("checkpoint register bert", ("--revision",)),
         ("checkpoint register bert --revision main --layers 0", ("--layers",)),

@@ -89,7 +89,7 @@ def test_every_command_of_the_road_works_and_prints_json(place: Path) -> None:
     assert len(hubs) == 3
     planned = told(
         "edit", "plan", "tiny", "--update", "capital/France=Rome", "--erase-relation", "country",
-        "--roles", "fact,relation,generic",
+        "--solver", "embedding", "--roles", "fact,relation,generic",
     )  # fmt: skip
     assert isinstance(planned, dict)
     edit = planned["edit"]["id"]
@@ -117,7 +117,17 @@ def test_an_edit_is_shipped_as_a_delta_compared_and_taken_back(place: Path) -> N
     done("facts", "import", "facts.jsonl")
     done("attribute", "base", "--rule", "gauss", "--steps", "2")
     done("refine", "base", "--threshold", "0.1", "--share", "0.3", "--min-prompts", "2", "--hub-share", "1")
-    planned = told("edit", "plan", "base", "--update", "capital/France=Rome", "--roles", "fact,relation,generic")
+    planned = told(
+        "edit",
+        "plan",
+        "base",
+        "--update",
+        "capital/France=Rome",
+        "--solver",
+        "embedding",
+        "--roles",
+        "fact,relation,generic",
+    )
     assert isinstance(planned, dict)
     edit = planned["edit"]["id"]
     done("edit", "apply", edit, "--output", "edited", "--no-evaluate", "--link")
@@ -136,6 +146,12 @@ def test_an_edit_is_shipped_as_a_delta_compared_and_taken_back(place: Path) -> N
         "folder": "older"
     }
     assert {(place / name / "model.safetensors").read_bytes() for name in ("old", "older")} == {weights["base"]}
+    adapter = told("delta", "lora", edit, "--output", "adapter", "--rank", "1", "--base", "someone/base")
+    assert isinstance(adapter, list)
+    assert sum(one["value_vectors"] for one in adapter) == len(planned["neurons"])
+    assert {one["rank"] for one in adapter} == {1}
+    assert all(0 <= one["relative_error"] < 1 for one in adapter)
+    assert "base_model: someone/base" in (place / "adapter" / "README.md").read_text()
     found = told("checkpoint", "diff", "base", "edited")
     assert isinstance(found, dict)
     changed = {(one["layer"], one["index"]) for one in found["neurons"]}
@@ -152,7 +168,9 @@ def test_the_same_commands_print_tables(place: Path) -> None:
     assert "7 facts attributed" in done("attribute", "base", "--rule", "gauss", "--steps", "2")
     lenient = ("--threshold", "0.1", "--share", "0.3", "--min-prompts", "2", "--hub-share", "1")
     assert "7 facts" in done("refine", "base", *lenient)
-    plan = done("edit", "plan", "base", "--erase", "capital/Japan", "--roles", "fact,relation,generic")
+    plan = done(
+        "edit", "plan", "base", "--erase", "capital/Japan", "--solver", "zero", "--roles", "fact,relation,generic"
+    )
     assert "capital/Japan" in plan
     edit = plan.split("Edit ")[1].split()[0]
     assert "Means over prompts" in done("edit", "try", edit)

@@ -24,10 +24,14 @@ WANTED = {
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KNEDIT_DATABASE", "facts.db")
+    monkeypatch.setenv("KNEDIT_CACHE", str(tmp_path / "cache"))
     save_model("llama", tmp_path / "base")
     write_records(tmp_path / "set.jsonl")
     (tmp_path / "zsre.json").write_text(json.dumps(ZSRE))
     return tmp_path
+
+
+PAPER = ("--solver", "embedding", "--controls", "0")
 
 
 def suite(*arguments: str) -> Any:
@@ -50,7 +54,7 @@ def test_a_set_is_run_end_to_end_and_told_as_json(place: Path) -> None:
     assert summary.keys() >= WANTED
     assert (summary["records"], summary["measured"], summary["failed"]) == (4, 4, 0)
     assert list(summary["rounded"]) == ["bfloat16", "8-bit", "4-bit"]
-    assert (summary["columns"] <= 5, summary["columns_total"]) == (True, 5.0)
+    assert (0 < summary["columns"] <= 64, summary["layers"]) == (True, [0])
     assert summary["es"] == sum(one["after"]["es"] for one in report["records"]) / 4
     first = report["records"][0]
     assert first["prompts"]["rewrite"] == ["the capital of France is {object}"]
@@ -58,7 +62,7 @@ def test_a_set_is_run_end_to_end_and_told_as_json(place: Path) -> None:
     assert first["texts"]["people in France speak"]["before"].startswith("people in France speak")
     told = report["configuration"]
     assert (told["suite"], told["solver"], told["file"], told["checkpoint"]) == (
-        "counterfact", "embedding", "set.jsonl", "base",
+        "counterfact", "closed-form", "set.jsonl", "base",
     )  # fmt: skip
     assert not (place / "facts.db").exists()
 
@@ -93,7 +97,7 @@ def test_a_report_for_people_has_tables_of_figures_controls_and_failures(place: 
 
 def test_a_checkpoint_of_the_catalog_and_a_set_of_questions(place: Path) -> None:
     assert knedit("checkpoint", "add", "base", "--name", "tiny").code == 0
-    report = suite("zsre.json", "--suite", "zsre", "--checkpoint", "tiny", "--controls", "0")
+    report = suite("zsre.json", "--suite", "zsre", "--checkpoint", "tiny", *PAPER)
     assert report["configuration"]["checkpoint"].startswith("tiny ")
     assert {"portability_accuracy", "token_accuracy", "neighbour_accuracy"} <= report["summary"].keys()
     assert report["records"][0]["failure"].startswith("the new answer 'old Rome' is 2 tokens")

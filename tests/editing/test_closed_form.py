@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from knedit.editing.closed_form import selector
+from knedit.editing.closed_form import Selector, factor_of, selector
 from knedit.editing.statistics import Noise
 from knedit.errors import EditError
 
@@ -18,6 +18,10 @@ def random(*shape: int, seed: int) -> Tensor:
 def noise(seed: int = 1) -> Noise:
     seen = random(60, 12, seed=seed)
     return Noise(seen.T @ seen / 60).beside(random(3, 12, seed=seed + 1))
+
+
+def solved(keys: Tensor, columns: tuple[int, ...], *, tolerance: float = 0.0) -> Selector:
+    return selector(factor_of(noise(), columns), keys, columns, tolerance=tolerance)
 
 
 def constrained(moment: Tensor, keys: Tensor, wished: Tensor) -> Tensor:
@@ -34,7 +38,7 @@ def constrained(moment: Tensor, keys: Tensor, wished: Tensor) -> Tensor:
 @pytest.mark.parametrize("columns", [COLUMNS, tuple(range(12))])
 def test_at_tolerance_zero_it_is_the_least_change_that_answers_every_key_exactly(columns: tuple[int, ...]) -> None:
     keys, wished = random(3, 12, seed=3), random(3, 5, seed=4)
-    found = wished.T @ selector(noise(), keys, columns).weights
+    found = wished.T @ solved(keys, columns).weights
     expected = constrained(noise().block(columns), keys[:, list(columns)], wished)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found @ keys[:, list(columns)].T, wished.T, rtol=1e-9, atol=1e-9)
@@ -42,7 +46,7 @@ def test_at_tolerance_zero_it_is_the_least_change_that_answers_every_key_exactly
 
 def test_with_a_tolerance_facts_disturb_each_other_less_than_they_disturb_the_noise() -> None:
     keys = random(4, 12, seed=5)
-    exact, loose = selector(noise(), keys, COLUMNS), selector(noise(), keys, COLUMNS, tolerance=0.5)
+    exact, loose = solved(keys, COLUMNS), solved(keys, COLUMNS, tolerance=0.5)
     moment = noise().block(COLUMNS)
     torch.testing.assert_close(exact.response(keys), torch.eye(4, dtype=torch.float64), rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(loose.response(keys).diagonal(), torch.ones(4, dtype=torch.float64))
@@ -55,8 +59,10 @@ def test_with_a_tolerance_facts_disturb_each_other_less_than_they_disturb_the_no
 
 def test_more_facts_than_columns_and_twin_facts_have_no_exact_solution() -> None:
     with pytest.raises(EditError, match="5 facts cannot be told apart on 4 columns"):
-        selector(noise(), random(5, 12, seed=6), COLUMNS)
+        solved(random(5, 12, seed=6), COLUMNS)
     twins = random(1, 12, seed=7).expand(2, 12)
     with pytest.raises(EditError, match="2 facts cannot be told apart"):
-        selector(noise(), twins, COLUMNS)
-    assert selector(noise(), random(5, 12, seed=6), COLUMNS, tolerance=0.1).weights.shape == (5, 4)
+        solved(twins, COLUMNS)
+    with pytest.raises(EditError, match="says nothing of some columns"):
+        factor_of(Noise(torch.zeros(12, 12, dtype=torch.float64)), COLUMNS)
+    assert solved(random(5, 12, seed=6), COLUMNS, tolerance=0.1).weights.shape == (5, 4)

@@ -1,10 +1,13 @@
 """Whole plans on tiny networks: wishes come true, the network stays as it was, failures have names."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
 from knedit.editing.apply import edited
-from knedit.editing.joint import Neighbours, Recipe, Solution, Surroundings, solve_wishes
+from knedit.editing.joint import Neighbours, Recipe, Solution, Surroundings, solve_wishes, widened
 from knedit.editing.prior import subject_free, without_subject
 from knedit.editing.statistics import Moment, Statistics
 from knedit.editing.targets import Search
@@ -24,8 +27,9 @@ RECIPE = Recipe(
     columns=12,
     decoys=4,
     neutral=("it", "this"),
-    search=Search(steps=80, rate=0.3, stop=0.2, slack=0.2, decay=1e-5),
+    search=Search(steps=80, reach=1, stop=0.2, slack=0.2),
     variety=Variety(prefixes=1, wordings=1),
+    erasing=Variety(prefixes=1, wordings=1),
 )
 WISH = Wish("France", "France", ("the capital city of France {object}",), "Rome", "Paris", (), "capital")
 FORGET = Wish("Japan", "Japan", ("the capital of Japan is {object}",), None, "Tokyo", (), "capital")
@@ -108,7 +112,7 @@ def test_a_subject_that_is_not_in_its_prompt_and_a_wish_that_changes_nothing_are
     model = tiny("llama")
     with pytest.raises(EditError, match="does not hold the subject 'Oslo'"):
         solve_wishes(model, [Wish("x", "Oslo", WISH.texts, "Rome")], around(model), RECIPE)
-    still = Recipe((0, 1), columns=4, search=Search(steps=0), variety=RECIPE.variety)
+    still = Recipe((0, 1), columns=4, search=Search(steps=0), rounds=0, variety=RECIPE.variety)
     with pytest.raises(EditError, match="changes nothing"):
         solve_wishes(model, [WISH], around(model), still)
 
@@ -135,3 +139,37 @@ def test_a_neutral_word_takes_a_capital_where_a_sentence_begins() -> None:
     assert without_subject("France has {object}", "France", "it") == "It has {object}"
     assert without_subject("so big. France has {object}", "France", "it") == "so big. It has {object}"
     assert without_subject("the capital of France is {object}", "France", "it") == "the capital of it is {object}"
+
+
+def test_what_the_edited_network_still_lacks_is_corrected_and_the_target_tells_what_is_left() -> None:
+    model = tiny("llama")
+    once = replace(RECIPE, rounds=0, variety=Variety(prefixes=3, wordings=1))
+    held = replace(once, rounds=4, holding=Search(steps=40, reach=1, stop=0.05, slack=0.05))
+    first, corrected = (solve_wishes(model, [WISH], around(model), recipe) for recipe in (once, held))
+    left = [loss_of_own_prompt(model, solution) for solution in (first, corrected)]
+    assert left[0] > 0.05
+    assert left[1] < left[0]
+    assert corrected.solved[0].target.left < first.solved[0].target.left
+    assert [change.indices for change in corrected.changes] == [change.indices for change in first.changes]
+
+
+def loss_of_own_prompt(model: Model, solution: Solution) -> float:
+    with edited(model, solution.changes):
+        probability, _ = chance(model, WISH.texts[0], "Rome")
+    return -math.log(probability)
+
+
+def test_a_plan_of_many_facts_has_more_layers_the_next_ones_above() -> None:
+    assert widened((3, 4, 5, 6, 7, 8), 30, 1) == (3, 4, 5, 6, 7, 8)
+    assert widened((3, 4, 5, 6, 7, 8), 30, 25) == (3, 4, 5, 6, 7, 8)
+    assert widened((3, 4, 5, 6, 7, 8), 30, 100) == tuple(range(3, 11))
+    assert widened((3, 4, 5, 6, 7, 8), 30, 5000) == tuple(range(3, 15))
+    assert widened((0, 1), 3, 1000) == (0, 1, 2)
+
+
+def test_a_plan_tells_how_many_wishes_have_been_searched() -> None:
+    model = tiny("llama")
+    wishes = [WISH, Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")]
+    heard: list[int] = []
+    solve_wishes(model, wishes, around(model), replace(RECIPE, together=1, rounds=0), searched=heard.append)
+    assert heard == [1, 2]

@@ -169,11 +169,12 @@ def test_an_unknown_solver_is_refused_and_the_known_ones_are_named(
 
 
 def test_a_solver_goes_to_the_operations_that_know_it() -> None:
-    usual = {"update": "embedding", "erase": "zero", "amplify": "scale"}
-    assert [assign_solvers(names) for names in ((), ("zero",), ("zero", "embedding"))] == [usual] * 3
-    own = {**usual, "update": "closed-form", "erase": "prior"}
-    assert [assign_solvers(names) for names in (("closed-form",), ("prior", "closed-form"))] == [own] * 2
+    paper = {"update": "embedding", "erase": "zero", "amplify": "scale"}
+    assert [assign_solvers(names) for names in (("embedding",), ("zero",), ("zero", "embedding"))] == [paper] * 3
+    own = {**paper, "update": "closed-form", "erase": "prior"}
+    assert [assign_solvers(names) for names in ((), ("closed-form",), ("prior", "closed-form"))] == [own] * 3
     assert assign_solvers(("closed-form", "unk")) == {**own, "erase": "unk"}
+    assert assign_solvers(("zero", "optimised")) == {**paper, "update": "optimised"}
     with pytest.raises(
         EditError, match=r"no solver 'magic' \(edit\)\. Choose among embedding, closed-form, optimised, zero"
     ):

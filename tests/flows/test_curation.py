@@ -21,7 +21,7 @@ from knedit.flows.refine import refine_checkpoint
 from knedit.records import Fact, RequestedRewrite, show_id
 from tests.flows.making import LENIENT, QUICK, attributed, open_catalog, save_model
 
-ANY = Choices(roles=("fact", "relation", "generic"))
+ANY = Choices("embedding", "zero", roles=("fact", "relation", "generic"))
 
 
 def fact(catalog: Catalog, reference: str) -> Fact:

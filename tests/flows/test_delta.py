@@ -11,19 +11,20 @@ from knedit.checkpoints.delta import read_delta
 from knedit.checkpoints.fingerprint import weights_sha256
 from knedit.checkpoints.verify import verify_folder
 from knedit.errors import CatalogError, CheckpointError
-from knedit.flows.checkpoint import add_checkpoint, down_tensors, load_checkpoint, verify_checkpoint
+from knedit.flows.checkpoint import add_checkpoint, down_tensors, load_checkpoint
 from knedit.flows.choices import Choices
 from knedit.flows.delta import apply_delta, create_delta, revert_checkpoint
 from knedit.flows.difference import compare_checkpoints
 from knedit.flows.edit import Planned, apply_edit, read_edit
 from knedit.flows.goals import Wishes
 from knedit.flows.plan import plan_edit
+from knedit.flows.verify import verify_checkpoint
 from knedit.models.loading import layout_of
 from knedit.records import show_id
 from tests.flows.making import attributed, open_catalog, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-CHOICES = Choices(roles=("fact", "relation", "generic"), relation_neurons=5)
+CHOICES = Choices("embedding", "zero", roles=("fact", "relation", "generic"), relation_neurons=5)
 
 
 @pytest.fixture

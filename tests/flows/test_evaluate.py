@@ -28,7 +28,7 @@ def test_the_edited_subjects_other_facts_and_the_fact_said_backwards_are_groups_
         import_file(catalog, tmp_path / "more.jsonl")
         checkpoint, model = attributed(catalog, save_model("llama", tmp_path / "base"))
         wishes = Wishes(updates=["capital/France=Rome"], erasures=["capital/Japan"])
-        choices = Choices(roles=("fact", "relation", "generic"))
+        choices = Choices("embedding", "zero", roles=("fact", "relation", "generic"))
         planned = read_edit(catalog, plan_edit(catalog, checkpoint, lambda _: model, wishes, choices))
         asked = choose_probes(catalog, planned)
         facts = {fact.id: f"{fact.subject} – {fact.object}" for fact in catalog.facts()}

@@ -20,7 +20,7 @@ from tests.flows.making import attributed, open_catalog, save_model
 from tests.tiny_models import MASKED, TINY
 
 WISHES = Wishes(updates=["capital/France=Rome"], erasures=["capital/Japan"], relations=["country"])
-CHOICES = Choices(roles=("fact", "relation", "generic"), relation_neurons=3)
+CHOICES = Choices("embedding", "zero", roles=("fact", "relation", "generic"), relation_neurons=3)
 
 
 def load_plainly(name: str, folder: Path) -> torch.nn.Module:

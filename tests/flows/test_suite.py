@@ -172,7 +172,7 @@ def test_random_neurons_are_own_ones_only_where_a_layer_has_no_others() -> None:
 
 
 def test_a_killed_run_goes_on_from_its_finished_records(model: Model, file: Path, tmp_path: Path) -> None:
-    wish = SuiteWish("counterfact", file, thorough=1, controls=0)
+    wish = SuiteWish("counterfact", file, solver="embedding", thorough=1, controls=0)
     state = tmp_path / "state.jsonl"
     whole = evaluate_suite(model, wish, checkpoint="tiny", state=state)
     head, *records = state.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -204,7 +204,8 @@ def test_a_state_of_another_run_and_a_file_that_is_none_are_refused(tmp_path: Pa
 
 
 def test_controls_take_random_neurons_and_the_records_they_are_compared_on(model: Model, file: Path) -> None:
-    report = evaluate_suite(model, SuiteWish("counterfact", file, controls=2, thorough=0), checkpoint="tiny")
+    wish = SuiteWish("counterfact", file, solver="embedding", controls=2, thorough=0)
+    report = evaluate_suite(model, wish, checkpoint="tiny")
     assert list(report.controls) == ["records", "edited", "random"]
     own = [one for one in report.records if one.key in "02"]
     assert report.controls["edited"]["em"] == pytest.approx(sum(one.after["em"] for one in own) / 2)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from knedit.evaluation.cases import Rewrite
-from knedit.flows.suite_joint import JointSolver, closed_form
+from knedit.flows.suite_joint import JointSolver, closed_form, optimised
 from knedit.flows.suite_registry import SUITE_SOLVERS
 from knedit.flows.suite_solvers import SuiteContext
 from knedit.flows.suites import KnownFact
@@ -57,3 +57,14 @@ def test_earlier_rewrites_change_what_is_solved(model: Model) -> None:
     alone = solver(model, [FRANCE], context(columns=6)).changes
     after = solver(model, [FRANCE], context(columns=6, earlier=(KENYA,))).changes
     assert [one.new.tolist() for one in alone] != [one.new.tolist() for one in after]
+
+
+def test_the_optimised_solver_goes_on_from_the_closed_form_on_its_columns(model: Model) -> None:
+    given = context(columns=6)
+    assert SUITE_SOLVERS["optimised"].make is optimised
+    solved = closed_form(model)(model, [FRANCE, KENYA], given)
+    trained = optimised(model)(model, [FRANCE, KENYA], given)
+    assert set(trained.seconds) == {"choose", "target", "solve", "train"}
+    assert [one.indices for one in trained.changes] == [one.indices for one in solved.changes]
+    assert [one.new.tolist() for one in trained.changes] != [one.new.tolist() for one in solved.changes]
+    assert all(bool(one.new.isfinite().all()) for one in trained.changes)

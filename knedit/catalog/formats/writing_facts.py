@@ -36,13 +36,18 @@ def write_jsonl(path: Path, records: Iterable[Record]) -> int:
     """Write knedit's JSONL; return how many facts there were."""
     count = 0
     with replacing(path) as file:
-        for wholes in _by_line(_wholes(records)):
-            relation = wholes[0].relation
-            facts = [_told(whole, whole.fact) for whole in wholes if whole.fact]
-            count += len(facts)
-            line = {"relation": relation.key, "label": relation.label, "facts": facts}
+        for line in jsonl_lines(records):
+            count += len(line["facts"])
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
     return count
+
+
+def jsonl_lines(records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    """Yield what the lines of knedit's JSONL hold."""
+    for wholes in _by_line(_wholes(records)):
+        relation = wholes[0].relation
+        facts = [_told(whole, whole.fact) for whole in wholes if whole.fact]
+        yield {"relation": relation.key, "label": relation.label, "facts": facts}
 
 
 def write_rows(path: Path, records: Iterable[Record], format: str) -> int:
