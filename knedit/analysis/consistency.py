@@ -30,7 +30,9 @@ PROBES = {
     "wordings": "the new object, all wordings",
     "symmetry": "the subject, asked backwards",
     "synonymy": "a synonym of the new object",
+    "implied": "the new object, where it is implied",
 }
+_REACHED = {"symmetry": "asked backwards", "synonymy": "by a synonym", "implied": "where it is implied"}
 
 Probed = tuple[Sequence[Heard], Sequence[Heard]]  # what was heard before and after
 
@@ -106,6 +108,7 @@ def findings(sheet: Sheet) -> Findings:
         return Findings("consistency", "Do all wordings say the same?")
     tables = [table for table in (_wordings(sheet), _edits(sheet), _probes(sheet), _pairs(sheet)) if table.rows]
     pictures = [picture for picture in (_relations(sheet), _probe_bars(sheet)) if picture.series]
+    lost = len({(row.part, row.key) for row in sheet.rows("failures")})
     return Findings(
         "consistency",
         "Do all wordings say the same?",
@@ -116,6 +119,7 @@ def findings(sheet: Sheet) -> Findings:
             "Consistency is ParaRel's: the share of pairs of wordings with the same prediction among the relation's "
             "objects. Symmetry and synonymy are probed where a wording can be turned around, and where a synonym is "
             "known.",
+            f"{lost} edits could not be solved; they count as no change." if lost else "",
         ),
     )
 
@@ -163,7 +167,7 @@ def _answer(sheet: Sheet) -> list[str]:
 
 def _reach(sheet: Sheet, solver: str) -> str:
     parts = []
-    for probe, words in (("symmetry", "asked backwards"), ("synonymy", "by a synonym")):
+    for probe, words in _REACHED.items():
         rows = _rows_of(sheet, f"probe {probe}", solver)
         if rows:
             right = share(sum(row["right after"] for row in rows), sum(row["asked"] for row in rows)) or 0.0
@@ -215,7 +219,8 @@ def _probes(sheet: Sheet) -> Table:
                         share(sum(row["right after"] for row in found), asked),
                     )
                 )  # fmt: skip
-    columns = ("asked for", "solver", "edits", "prompts", "probability before", "after", "likeliest before", "after ")
+    columns = ("asked for", "solver", "edits", "prompts", "probability before", "probability after",
+               "likeliest before", "likeliest after")  # fmt: skip
     return Table("consistency-probes", "What an edit reaches", columns, tuple(rows), percent=columns[4:])
 
 

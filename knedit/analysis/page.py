@@ -87,7 +87,7 @@ def _section(section: Section, number: int, draw: Draw) -> list[str]:
     told += [_table(table, folded=len(table.rows) > _LONG) for table in found.tables]
     if found.texts:
         told += ["<details open><summary>Texts</summary>", *map(_marked, found.texts), "</details>"]
-    told += [f'<p class="note">{escape(note)}</p>' for note in found.notes]
+    told += [f'<p class="note">{escape(note)}</p>' for note in found.notes if note]
     told.append(f"<details><summary>How it was asked</summary>{_rows_of(section.about)}</details>\n</section>")
     return told
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from knedit.analysis.findings import Bars, Dots, Findings, Heat, Series, Table, mean
 from knedit.analysis.intervals import interval
+from knedit.analysis.published import published
 from knedit.analysis.sheet import Notes, Row, Sheet
 
 Place = tuple[int, int]
@@ -198,7 +199,11 @@ def _shared(sheet: Sheet) -> Bars:
     groups = ("two facts of a relation", "two facts of different relations")
     series = tuple(Series(METHODS[row.key], (row.numbers["within"], row.numbers["across"])) for row in rows)
     caption = "Mean number of neurons that two facts share, over all pairs of facts."
-    return Bars("overlap", "Neurons that two facts share", caption, groups=groups, series=series, axis="shared neurons")
+    marks = tuple(tuple(published(f"statistics {row.key} {where}") for where in ("within", "across")) for row in rows)
+    return Bars(
+        "overlap", "Neurons that two facts share", caption, groups=groups, series=series, axis="shared neurons",
+        marks=marks,
+    )  # fmt: skip
 
 
 def _matrix(sheet: Sheet) -> list[Heat]:

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from knedit.analysis.sheet import Row
 from knedit.errors import FactsError, KneditError
 from knedit.experiments import Experiment, ExperimentPart, ExperimentValue
 from knedit.flows.experiments.conduct import Conducted, conduct
+from knedit.flows.experiments.lab import Lab
 from knedit.flows.experiments.registry import RECIPES
 from knedit.flows.experiments.report import report_page
 from knedit.flows.experiments.running import read_sheet, run_experiment
 from knedit.models.loading import load_model
 from knedit.models.model import Model
-from knedit.records import Prompt, Relation
+from knedit.records import Fact, Prompt, Relation
+from tests.analysis.sheets import cells
 from tests.catalog.making import NOON
 from tests.flows.experiments.world import build, laboratory
 from tests.flows.making import save_model
@@ -172,24 +175,52 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_is_done(world:
         assert lab.catalog.experiments() == []
 
 
-def test_a_causal_model_is_asked_the_same_and_implied_prompts_go_the_same_way(tmp_path: Path) -> None:
-    world = build("gpt2", tmp_path / "world")
-    model = load_model(world / "model", device="cpu")
-    with laboratory(world, tmp_path / "copy", model, limit=1) as lab:
-        facts = {fact.subject: fact for fact in lab.catalog.facts(relation="capital")}
-        implied = [
-            Prompt.make(f.id, "implied", f"they live in {f.subject} in the city", f.object) for f in facts.values()
-        ]
-        more = [Prompt.make(f.id, "implied", f"in the big city of {f.subject} called {{object}}", f.object)
-                for f in facts.values()]  # fmt: skip
-        lab.catalog.import_facts([*implied, *more])
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("gpt2", tmp_path_factory.mktemp("gpt2") / "world")
+
+
+def test_a_causal_model_is_asked_the_same(causal: Path, tmp_path: Path) -> None:
+    with laboratory(causal, tmp_path, load_model(causal / "model", device="cpu"), limit=1) as lab:
         names = ("suppress-amplify", "activations", "map", "consistency")
         assert all(next(iter(conduct(lab, name))).findings.tables[0].rows for name in names)
-    with laboratory(world, tmp_path / "copy", model, limit=1, role="implied", relations=("capital",)) as lab:
-        (found,) = conduct(lab, "suppress-amplify")
-        assert found.findings.tables[0].rows[0][4] == 1.0  # the one implied prompt that has a blank
+
+
+def test_every_experiment_can_ask_prompts_that_imply_the_fact(causal: Path, tmp_path: Path) -> None:
+    model = load_model(causal / "model", device="cpu")
+    with laboratory(causal, tmp_path, model) as lab:
+        facts = lab.catalog.facts(relation="capital")
+        lab.catalog.import_facts([prompt for fact in facts for prompt in _implied(fact)])
+        seen = [prompt.text for prompt in lab.prompts(facts[0], role="implied")]
+        assert len(seen) == 4  # all but the one that goes on behind the answer, which a causal model cannot be asked
+    with laboratory(causal, tmp_path, model, limit=1, role="implied", relations=("capital",)) as lab:
+        found = {one.findings.name: one.findings for one in conduct(lab, "all")}
+        prompts = {row.texts["prompt"] for row in lab_rows(lab, "update", "edit")}
         page = report_page(lab.catalog, "model")
-    assert "(implied prompts)" in page
+    assert all(one.tables[0].rows for one in found.values())
+    assert found["suppress-amplify"].tables[0].rows[0][4] == 4.0
+    assert cells(found["update"].tables[0], 0)["success, unseen wordings"] is not None
+    assert not any("old town" in prompt for prompt in prompts)  # an edit is made by a prompt that states the fact
+    probes = {str(row[0]): row[3] for row in found["consistency"].tables[2].rows}
+    assert probes["the new object, where it is implied"] == 4.0
+    assert probes["the new object, all wordings"] == 9.0
+    assert page.count("(implied prompts)") >= 10
+
+
+def _implied(fact: Fact) -> list[Prompt]:
+    texts = (
+        "they live in {0} in the old town {{object}}",
+        "in the big city of {0} called {{object}}",
+        "people like {0} and the river of {{object}}",
+        "she speaks of {0} and the old town {{object}} .",
+        "the old town {{object}} is in {0}",
+    )
+    return [Prompt.make(fact.id, "implied", text.format(fact.subject), fact.object) for text in texts]
+
+
+def lab_rows(lab: Lab, name: str, series: str) -> list[Row]:
+    (experiment,) = lab.catalog.experiments(name=name)
+    return list(read_sheet(lab.catalog, experiment.id).rows(series))
 
 
 def test_the_report_is_told_from_the_catalog_alone(world: Path, model: Model, tmp_path: Path) -> None:
