@@ -41,18 +41,23 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
+def need_plotting(where: str) -> None:
+    """Raise KneditError where the plotting library is not installed."""
+    if find_spec("matplotlib") is None:
+        raise KneditError(
+            "figures need the package matplotlib, which is not installed",
+            where,
+            'Run: pip install "knedit[figures]", or leave figures out with --no-figures.',
+        )
+
+
 @contextmanager
 def styled(name: str) -> Iterator[None]:
     """Run the body in the style; `name` decides the ids in an SVG, so that the same picture is the same bytes.
 
     Raises KneditError where the plotting library is not installed.
     """
-    if find_spec("matplotlib") is None:
-        raise KneditError(
-            "figures need the package matplotlib, which is not installed",
-            name,
-            'Run: pip install "knedit[figures]", or leave figures out with --no-figures.',
-        )
+    need_plotting(name)
     import matplotlib as mpl
 
     settings: Any = {**_SETTINGS, "svg.hashsalt": name}

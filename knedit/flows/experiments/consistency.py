@@ -35,6 +35,7 @@ Pairs = Sequence[tuple[str, str]]  # texts and answers
 
 def jobs(lab: Lab) -> list[Job]:
     """Return a job a fact that is asked, one that is edited, and one whose pairs of neurons are tried."""
+    synonyms_of(lab)
     found = [_wordings_job(lab, subject) for subject in lab.subjects(USUAL)]
     found += [_edit_job(lab, subject) for subject in lab.subjects(EDITS)]
     return found + [_pairs_job(lab, subject) for subject in lab.subjects(PAIRS)]
@@ -104,7 +105,7 @@ def _edit_job(lab: Lab, subject: Subject) -> Job:
         _measure_edit(lab, asking, Update(subject, new_object(lab, subject), neurons), prompts, notes)
 
     asked = [lab.prompt_ids(subject.fact, role) for role in (*_roles(lab), IMPLIED)]
-    return fact_job(subject, measure, list(neurons), asked, list(TRIED), part="edit ")
+    return fact_job(subject, measure, list(neurons), asked, list(TRIED), sorted(synonyms_of(lab).items()), part="edit ")
 
 
 def _measure_edit(lab: Lab, asking: Asking, change: Update, prompts: Sequence[Prompt], notes: Notes) -> None:

@@ -82,8 +82,9 @@ def read_library(lab: Lab, files: Sequence[Path]) -> Library:
     if not files:
         library.names.append("knedit's own and the catalog's wordings")
         library.shelf.add([*(part for text in prose() for part in sentences_of(text)), *sentences()])
-    if not files or not library.shelf.texts:
         library.shelf.add(_wordings(lab))
+    if not library.shelf.texts:
+        raise FactsError("there is no sentence in the texts", ", ".join(map(str, files)), "Name a file that has some.")
     return library
 
 
