@@ -47,6 +47,8 @@ def draw_bars(picture: Bars) -> Any:
     axes.set_xlabel(picture.across)
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.14 if named else 0.05)
+    if all(end >= 0 for series in picture.series for end in _ends(series)):
+        axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.4)
     if all(float(value or 0).is_integer() for series in picture.series for value in series.values):
         axes.yaxis.get_major_locator().set_params(integer=True)
@@ -71,6 +73,12 @@ def _name_bars(axes: Any, at: Sequence[float], series: Series, *, percent: bool)
             told(value, percent=percent), (x, end), (0, 2 if up else -2), textcoords="offset points", ha="center",
             va="bottom" if up else "top", fontsize=7.5,
         )  # fmt: skip
+
+
+def _ends(series: Series) -> list[float]:
+    """Return all values of a series and the ends of their intervals."""
+    known = [value for value in series.values if value is not None]
+    return [*known, *[end for span in series.spans if span is not None for end in span]]
 
 
 def _mark(axes: Any, at: Sequence[float], picture: Bars, number: int, width: float) -> None:

@@ -14,13 +14,14 @@ from knedit.flows.experiments.lab import Lab
 from knedit.flows.experiments.registry import RECIPES
 from knedit.flows.experiments.report import report_page
 from knedit.flows.experiments.running import read_sheet, run_experiment
+from knedit.flows.refine import refine_checkpoint
 from knedit.models.loading import load_model
 from knedit.models.model import Model
 from knedit.records import Fact, Prompt, Relation
 from tests.analysis.sheets import cells
 from tests.catalog.making import NOON
 from tests.flows.experiments.world import build, laboratory
-from tests.flows.making import save_model
+from tests.flows.making import LENIENT, save_model
 
 Done = dict[str, Conducted]
 
@@ -308,3 +309,16 @@ def test_degenerate_pairs_are_put_where_the_catalogs_questions_find_them(
         held = [one for part in sheet.done if part.part.startswith("pairs") and part.fact_id
                 for one in lab.catalog.degenerate_sets_of(lab.refinement.id, part.fact_id)]  # fmt: skip
     assert sorted(one.held.set.score for one in held) == pytest.approx(sorted(row["together"] for row in rows))
+
+
+def test_refining_again_keeps_experiments_and_what_they_found_of_neurons(
+    done: tuple[Done, Path], tmp_path: Path
+) -> None:
+    found, folder = done
+    with laboratory(folder, tmp_path, limit=2) as lab:
+        before = [lab.catalog.degenerate_sets_of(lab.refinement.id, fact.id) for fact in lab.catalog.facts()]
+        again, _, _ = refine_checkpoint(lab.catalog, lab.checkpoint, LENIENT)
+        assert again.id == found["consistency"].experiment.refinement_id
+        assert [lab.catalog.degenerate_sets_of(again.id, fact.id) for fact in lab.catalog.facts()] == before
+        assert any(before)
+        assert [one.findings for one in conduct(lab, "consistency")] == [found["consistency"].findings]
