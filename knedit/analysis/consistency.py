@@ -15,7 +15,7 @@ from math import exp
 import torch
 from torch import Tensor
 
-from knedit.analysis.findings import Bars, Cell, Dots, Findings, Series, Table, mean, share
+from knedit.analysis.findings import Bars, Cell, Dots, Findings, Series, Table, mean, rate, share
 from knedit.analysis.intervals import interval
 from knedit.analysis.sheet import Notes, Row, Sheet
 from knedit.analysis.update import SOLVERS, Heard
@@ -145,22 +145,24 @@ def _answer(sheet: Sheet) -> list[str]:
     consistency = mean(list(_by_relation(sheet, "consistency").values()))
     accuracy = mean(list(_by_relation(sheet, "accuracy").values()))
     if consistency is not None and accuracy is not None:
-        told.append(f"Two wordings of a fact agree {consistency:.0%} of the time; {accuracy:.0%} of answers are right.")
+        told.append(
+            f"Two wordings of a fact agree {rate(consistency)} of the time; {rate(accuracy)} of answers are right."
+        )
     for solver in _solvers(sheet):
         rows = _rows_of(sheet, "edits", solver)
         before, after, success = (mean([row.numbers[name] for row in rows]) for name in ("before", "after", "success"))
         if before is None or after is None or success is None:
             continue
         name = SOLVERS[solver].replace("the paper's", "The paper's", 1)
-        words = f"{name}: wordings of edited facts agree {after:.0%} of the time, after {before:.0%}; "
-        told.append(f"{words}{success:.0%} of them give the new object{_reach(sheet, solver)}.")
+        words = f"{name}: wordings of edited facts agree {rate(after)} of the time, after {rate(before)}; "
+        told.append(f"{words}{rate(success)} of them give the new object{_reach(sheet, solver)}.")
     pairs = list(sheet.rows("pairs"))
     if pairs:
         count, every = sum(row["degenerate"] for row in pairs), sum(row["pairs"] for row in pairs)
         holders = sum(row["degenerate"] > 0 for row in pairs)
         told.append(
             f"{count:.0f} of {every:.0f} pairs of neurons are degenerate, in {holders} of {len(pairs)} facts: alone "
-            f"each loses less than {ALONE:.0%} of the probability, together they lose more than {TOGETHER:.0%}."
+            f"each loses less than {rate(ALONE)} of the probability, together they lose more than {rate(TOGETHER)}."
         )
     return told
 
@@ -171,7 +173,7 @@ def _reach(sheet: Sheet, solver: str) -> str:
         rows = _rows_of(sheet, f"probe {probe}", solver)
         if rows:
             right = share(sum(row["right after"] for row in rows), sum(row["asked"] for row in rows)) or 0.0
-            parts.append(f"{right:.0%} {words}")
+            parts.append(f"{rate(right)} {words}")
     return f", {', '.join(parts)}" if parts else ""
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from knedit.analysis.findings import Edge, Findings, Graph, Node, Table, mean
+from knedit.analysis.findings import Edge, Findings, Graph, Node, Table, mean, rate
 from knedit.analysis.intervals import interval
 from knedit.analysis.sheet import Notes, Row, Sheet
 from knedit.analysis.vocabulary_reading import read_values
@@ -119,7 +119,7 @@ def findings(sheet: Sheet) -> Findings:
         notes=(
             "An edge is the path-integrated attribution of the upper activation, or of the answer's probability, to "
             "the lower neuron, as a share of it. It is borne out where setting the lower neuron alone to 0 moves the "
-            f"upper one the same way. At the answer's first token alone; edges below {FAINT:.0%} are not drawn.",
+            f"upper one the same way. At the answer's first token alone; edges below {rate(FAINT)} are not drawn.",
             f"Drawn are the maps of the {FACTS} facts with the most edges." if len(sheet.done) > FACTS else "",
         ),
     )
@@ -163,8 +163,8 @@ def _answer(sheet: Sheet, agreements: Sequence[float], ranks: Sequence[float]) -
     told = []
     if agreements:
         told.append(
-            f"In the maps of {facts} facts, edges with {mean(list(agreements)):.0%} of the weight keep their sign when "
-            "the lower neuron is set to 0."
+            f"In the maps of {facts} facts, edges with {rate(sum(agreements) / len(agreements))} of the weight keep "
+            "their sign when the lower neuron is set to 0."
         )
     if ranks:
         span = interval(list(ranks))
@@ -174,8 +174,8 @@ def _answer(sheet: Sheet, agreements: Sequence[float], ranks: Sequence[float]) -
     if errors:
         rough = sum((row.numbers["worst"] or 0.0) > ROUGH for row in sheet.rows("fact"))
         told.append(
-            f"All edges from a layer to a neuron miss what it gains by {median(errors):.1%} (median); in {rough} of "
-            f"{facts} maps some layer's miss it by more than {ROUGH:.0%}, since its path is rough."
+            f"All edges from a layer to a neuron miss what it gains by {rate(median(errors), 1)} (median); in {rough} "
+            f"of {facts} maps some layer's miss it by more than {rate(ROUGH)}, since its path is rough."
         )
     return tuple(told)
 

@@ -144,7 +144,8 @@ def _methods(sheet: Sheet) -> dict[str, Row]:
 
 def _answer(sheet: Sheet) -> tuple[str, ...]:
     told = [
-        f"{row['relations']:,.0f} relations with {row['facts']:,.0f} facts in {row['prompts']:,.0f} prompts."
+        f"{row['relations']:,.0f} relations with {row['facts']:,.0f} facts in {row['prompts']:,.0f} prompts; "
+        f"{_methods(sheet)['neurons']['facts']:,.0f} facts are refined."
         for row in sheet.rows("catalog")
     ]
     for row in _methods(sheet).values():

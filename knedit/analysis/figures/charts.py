@@ -6,7 +6,7 @@ A legend is a line of words in the colours of what they name, above the picture;
 from collections.abc import Sequence
 from typing import Any
 
-from knedit.analysis.figures.style import FAINT, INK, WIDTH, colour, format_axis, hatch, head, marker, told
+from knedit.analysis.figures.style import FAINT, INK, WIDTH, colour, format_axis, hatch, head, marker, told, widen
 from knedit.analysis.findings import Bars, Dots, Heat, Lines, Series
 
 _CROWDED = 16  # bars of a picture that each tell their value
@@ -36,7 +36,7 @@ def draw_bars(picture: Bars) -> Any:
         )
         _spans(axes, at, series, upright=True)
         if named:
-            _name_bars(axes, at, series, percent=picture.percent)
+            _name_bars(axes, at, series, _marks(picture, number), percent=picture.percent)
         _mark(axes, at, picture, number, width)
     axes.set_xticks(range(groups), picture.groups)
     if groups > 24:
@@ -47,7 +47,9 @@ def draw_bars(picture: Bars) -> Any:
     axes.set_xlabel(picture.across)
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.14 if named else 0.05)
-    if all(end >= 0 for series in picture.series for end in _ends(series)):
+    ends = [end for series in picture.series for end in _ends(series)]
+    widen(axes.yaxis, axes.set_yscale, ends)
+    if all(end >= 0 for end in ends):
         axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.4)
     if all(float(value or 0).is_integer() for series in picture.series for value in series.values):
@@ -61,14 +63,20 @@ def draw_bars(picture: Bars) -> Any:
     return figure
 
 
-def _name_bars(axes: Any, at: Sequence[float], series: Series, *, percent: bool) -> None:
+def _marks(picture: Bars, number: int) -> Sequence[float | None]:
+    return picture.marks[number] if number < len(picture.marks) else [None] * len(picture.groups)
+
+
+def _name_bars(axes: Any, at: Sequence[float], series: Series, marks: Sequence[float | None], *, percent: bool) -> None:
+    """Write each bar's value beyond its end, its interval's, and a published value's."""
     for place, (x, value) in enumerate(zip(at, series.values, strict=True)):
         if value is None:
             axes.annotate("–", (x, 0), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=7.5)
             continue
         span = series.spans[place] if series.spans else None
         up = value >= 0
-        end = value if span is None else max(span[1], value) if up else min(span[0], value)
+        ends = [value, *([] if span is None else span), *[mark for mark in (marks[place],) if mark is not None]]
+        end = max(ends) if up else min(ends)
         axes.annotate(
             told(value, percent=percent), (x, end), (0, 2 if up else -2), textcoords="offset points", ha="center",
             va="bottom" if up else "top", fontsize=7.5,
@@ -83,9 +91,7 @@ def _ends(series: Series) -> list[float]:
 
 def _mark(axes: Any, at: Sequence[float], picture: Bars, number: int, width: float) -> None:
     """Draw published values over the bars of one series."""
-    if number >= len(picture.marks):
-        return
-    for x, value in zip(at, picture.marks[number], strict=True):
+    for x, value in zip(at, _marks(picture, number), strict=True):
         if value is not None:
             axes.plot([x - width * 0.5, x + width * 0.5], [value, value], color="black", linewidth=1.6)
 
@@ -118,6 +124,7 @@ def draw_dots(picture: Dots) -> Any:
     axes.set_ylim(rows - 0.4, -0.6)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_xlabel(picture.axis)
+    widen(axes.xaxis, axes.set_xscale, [end for series in picture.series for end in _ends(series)])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="both", color=FAINT, linewidth=0.4)
     format_axis(axes.xaxis, percent=picture.percent)
@@ -179,5 +186,6 @@ def draw_heat(picture: Heat) -> Any:
     bar = figure.colorbar(image, ax=axes, label=picture.shade, fraction=0.04)
     bar.outline.set_visible(False)
     bar.solids.set_rasterized(False)
+    bar.solids.set_edgecolor("face")  # else viewers show seams
     head(figure, picture.title)
     return figure

@@ -3,8 +3,11 @@
 Knows no measure. The model is untouched: what comes back are changes to lend it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
 
 from knedit.analysis.update import without_hubs
 from knedit.editing.solve import ValueChange, solve
@@ -19,7 +22,7 @@ from knedit.flows.sources import choose_source
 from knedit.flows.stacking import NOTHING
 from knedit.flows.statistics import find_statistics
 from knedit.models.model import Model
-from knedit.models.scaling import Place
+from knedit.models.scaling import Place, activations
 
 ERASED = 20  # value vectors of a relation, as in the paper
 
@@ -44,7 +47,7 @@ def no_neurons(subject: Subject) -> UnableError:
     what = (
         "The refinement kept no neuron of the fact"
         if not subject.neurons
-        else (f"All {len(subject.neurons)} neurons of the fact are held by more than a tenth of its relation's facts")
+        else ("All neurons of the fact are held by more than a tenth of its relation's facts")
     )
     return UnableError(NO_NEURONS, what)
 
@@ -62,6 +65,19 @@ def _random(lab: Lab, update: Update) -> Sequence[ValueChange]:
     return _by_neurons(lab, update, lab.other_places(update.neurons, update.subject.fact.id))
 
 
+def _signed(lab: Lab, update: Update) -> Sequence[ValueChange]:
+    """Return the paper's changes, turned around where a neuron fires negatively at the fact's prompts."""
+    queries = lab.queries(update.subject.fact, role="attribute")
+    fired = activations(lab.model, queries, update.neurons).mean(0).tolist()
+    negative = {place for place, value in zip(update.neurons, fired, strict=True) if value < 0}
+    return [replace(one, new=_turned(one, negative)) for one in _paper(lab, update)]
+
+
+def _turned(change: ValueChange, negative: Collection[Place]) -> Tensor:
+    turned = torch.tensor([(change.layer, index) in negative for index in change.indices])
+    return torch.where(turned[:, None], 2 * change.old - change.new, change.new)
+
+
 def _closed_form(lab: Lab, update: Update) -> Sequence[ValueChange]:
     fact = update.subject.fact
     goal = Goal("update", f"{update.subject.relation}/{fact.subject}", (fact,), update.new)
@@ -70,6 +86,7 @@ def _closed_form(lab: Lab, update: Update) -> Sequence[ValueChange]:
 
 UPDATES: Mapping[str, Callable[[Lab, Update], Sequence[ValueChange]]] = {
     "paper": _paper,
+    "signed": _signed,
     "random": _random,
     "closed-form": _closed_form,
 }

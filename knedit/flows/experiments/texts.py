@@ -46,7 +46,7 @@ class Library:
         hidden = {
             "T1": [hide_object(text, fact.subject, fact.object, behind=behind) for text in bags["T1"]],
             "T2": [hide_some_word(text, fact.subject, f"{seed} {text}", behind=behind) for text in bags["T2"]],
-            "T3": [hide_some_word(text, "", f"{seed} {text}") for text in bags["T3"]],
+            "T3": [hide_some_word(text, "", f"{seed} {text}", behind=behind) for text in bags["T3"]],
         }
         return {kind: _readable(lab.model, found) for kind, found in hidden.items()}
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from knedit.analysis.sheet import Row
 from knedit.errors import FactsError, KneditError
 from knedit.experiments import Experiment, ExperimentPart, ExperimentValue
 from knedit.flows.experiments.conduct import Conducted, conduct
+from knedit.flows.experiments.edits import UPDATES, Update
 from knedit.flows.experiments.lab import Lab
 from knedit.flows.experiments.registry import RECIPES
 from knedit.flows.experiments.report import report_page
@@ -17,6 +19,7 @@ from knedit.flows.experiments.running import read_sheet, run_experiment
 from knedit.flows.refine import refine_checkpoint
 from knedit.models.loading import load_model
 from knedit.models.model import Model
+from knedit.models.scaling import activations
 from knedit.records import Fact, Prompt, Relation
 from tests.analysis.sheets import cells
 from tests.catalog.making import NOON
@@ -243,6 +246,20 @@ def test_the_report_is_told_from_the_catalog_alone(world: Path, model: Model, tm
     assert all(word in page for word in ("Layer sweep", "success", "0.875"))
 
 
+def test_what_another_edition_measured_is_not_told_but_named(world: Path, model: Model, tmp_path: Path) -> None:
+    with laboratory(world, tmp_path, model, limit=1, relations=("capital",)) as lab:
+        (found,) = conduct(lab, "statistics")
+        config = {**found.experiment.config, "edition": 0}
+        old = Experiment.identify(lab.checkpoint.id, "map", config, refinement_id=lab.refinement.id)
+        lab.catalog.open_experiment(
+            Experiment(old, lab.checkpoint.id, lab.refinement.id, None, "map", config, "0.0.1", NOON)
+        )
+        lab.catalog.put_experiment_part(ExperimentPart(old, "a", None, None, "ok", None, 1.0, NOON), [])
+        page = report_page(lab.catalog, "model")
+    assert 'id="map"' not in page
+    assert "<td>measured otherwise, run them again</td><td>map</td>" in page
+
+
 def test_a_checkpoint_without_experiments_has_no_report_but_the_command_that_makes_one(
     world: Path, tmp_path: Path
 ) -> None:
@@ -322,3 +339,22 @@ def test_refining_again_keeps_experiments_and_what_they_found_of_neurons(
         assert [lab.catalog.degenerate_sets_of(again.id, fact.id) for fact in lab.catalog.facts()] == before
         assert any(before)
         assert [one.findings for one in conduct(lab, "consistency")] == [found["consistency"].findings]
+
+
+def test_the_papers_change_is_turned_around_for_neurons_that_fire_negatively(causal: Path, tmp_path: Path) -> None:
+    model = load_model(causal / "model", device="cpu")
+    with laboratory(causal, tmp_path, model, limit=1, relations=("capital",)) as lab:
+        (subject, *_) = lab.subjects()
+        places = tuple((layer, index) for layer in range(2) for index in range(20))
+        change = Update(subject, "Rome", places)
+        plain, signed = (UPDATES[name](lab, change) for name in ("paper", "signed"))
+        fired = activations(model, lab.queries(subject.fact), places).mean(0)
+    turned = {
+        (one.layer, index): torch.equal(after, 2 * old - new)
+        for one, other in zip(plain, signed, strict=True)
+        for index, old, new, after in zip(one.indices, one.old, one.new, other.new, strict=True)
+        if not torch.equal(after, new)
+    }
+    assert all(turned.values())
+    assert set(turned) == {place for place, value in zip(places, fired.tolist(), strict=True) if value < 0}
+    assert 0 < len(turned) < len(places)
