@@ -20,7 +20,8 @@ body { font: 16px/1.5 system-ui, "Helvetica Neue", Arial, sans-serif; color: #22
 h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.3rem; margin-top: 3rem; border-top: 1px solid #ccc;
      padding-top: 1rem; } h3 { font-size: 1rem; margin: 1.5rem 0 .3rem; }
 figure { margin: 1.5rem 0; } figure svg { width: 100%; height: auto; } figcaption { color: #555; font-size: .85rem; }
-td:not(.number):first-child { min-width: 8.5rem; } .about td { min-width: 0; overflow-wrap: anywhere; }
+td:not(.number) { min-width: 6rem; } td:not(.number):first-child { min-width: 8.5rem; }
+.about td { min-width: 0 !important; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .85rem; margin: .3rem 0 1rem; }
 th, td { padding: .2rem .7rem .2rem 0; text-align: left; vertical-align: top; }
 th { border-bottom: 1px solid #888; } td { border-bottom: 1px solid #eee; }
@@ -30,7 +31,12 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 nav a { margin-right: 1rem; } a { color: #0072b2; }
 .text { font-family: ui-monospace, Consolas, monospace; font-size: .85rem; margin: .25rem 0; }
 .text b { font-weight: normal; color: #555; } mark { background: none; border-radius: 2px; }
-@media print { h2 { break-before: page; } details > * { display: block; } nav { display: none; } }
+@media print {
+  nav { display: none; } body { margin: 0; max-width: none; } h2, h3 { break-after: avoid; }
+  section + section { break-before: page; } figure, tr { break-inside: avoid; } .scroll { overflow: visible; }
+  table { font-size: .65rem; } td, th { min-width: 0 !important; padding-right: .4rem; }
+  td.number, th.number { white-space: normal; }
+}
 """
 
 Draw = Callable[[Picture], str]

@@ -31,7 +31,7 @@ class Published:
             return percent(value) if self.signed else f"{100 * value:.1f} %"
         if value >= HUGE:
             return f"+{huge(value)}" if self.signed else huge(value)
-        return (f"{value:+.2f}" if self.signed else f"{value:.2f}").replace("-", "−")
+        return (f"{value:+,.2f}" if self.signed else f"{value:,.2f}").replace("-", "−")
 
 
 PUBLISHED: Mapping[str, Published] = {

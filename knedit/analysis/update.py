@@ -154,7 +154,9 @@ def _answer(solver: str, rows: Sequence[Row]) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"+{huge(value)}" if value >= HUGE else f"{value:+.3g}".replace("-", "−")
+    if value >= HUGE:
+        return f"+{huge(value)}"
+    return (f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}").replace("-", "−")
 
 
 def _table(by_solver: Mapping[str, Sequence[Row]]) -> Table:
