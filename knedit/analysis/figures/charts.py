@@ -3,6 +3,7 @@
 A legend is a line of words in the colours of what they name, above the picture; lines are named at their ends.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from knedit.analysis.figures.style import FAINT, INK, WIDTH, colour, format_axis
 from knedit.analysis.findings import Bars, Dots, Heat, Lines, Series
 
 _CROWDED = 16  # bars of a picture that each tell their value
+_LINE = 96  # letters under all groups of bars
 _MARK = "published"
 
 
@@ -38,7 +40,7 @@ def draw_bars(picture: Bars) -> Any:
         if named:
             _name_bars(axes, at, series, _marks(picture, number), percent=picture.percent)
         _mark(axes, at, picture, number, width)
-    axes.set_xticks(range(groups), picture.groups)
+    axes.set_xticks(range(groups), [_wrapped(label, _LINE // max(groups, 1)) for label in picture.groups])
     if groups > 24:
         for place, label in enumerate(axes.get_xticklabels()):
             label.set_visible(place % 5 == 0)
@@ -61,6 +63,12 @@ def draw_bars(picture: Bars) -> Any:
         labels.append(_MARK)
     head(figure, picture.title, handles, labels)
     return figure
+
+
+def _wrapped(label: str, letters: int) -> str:
+    """Return a label whose lines are broken where they are longer than so many letters."""
+    lines = [textwrap.wrap(line, max(letters, 4), break_long_words=False) for line in label.split("\n")]
+    return "\n".join(part for line in lines for part in line)
 
 
 def _marks(picture: Bars, number: int) -> Sequence[float | None]:

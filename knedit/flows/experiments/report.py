@@ -194,7 +194,7 @@ def _edit_findings(catalog: Catalog, planned: Planned) -> Findings:
             )
             for one in planned.gates
         )
-        tables.append(Table("gates", "Gates", ("gate", "value", "threshold", ""), gates))
+        tables.append(Table("gates", "Gates", ("gate", "value", "threshold", "outcome"), gates))
     lines = [line for line in summarise(stored_evaluation(catalog, planned)) if line.metric in _METRICS]
     if lines:
         rows = tuple((one.group, one.role, _METRICS[one.metric], one.prompts, one.before, one.after) for one in lines)
