@@ -5,20 +5,15 @@ Source: Dai et al., ACL 2022, section 4.1, and their code (2_get_kn.py: threshol
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
-
-import torch
-from torch import Tensor
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 
 from knedit.analysis.findings import Findings
 from knedit.analysis.sheet import Notes, Sheet
 from knedit.attribution.refine import Thresholds, refine
 from knedit.flows.experiments.lab import NO_PROMPTS, Lab, Subject
 from knedit.flows.experiments.running import Job, Recipe, UnableError, fact_job, run_experiment
-from knedit.models.model import Model
-from knedit.models.planting import keys_at_sites
-from knedit.models.prompting import Query
+from knedit.models.planting import keys_at_answers
 from knedit.models.scaling import Place
 from knedit.records import AttributedFact, CoarseCount
 
@@ -47,7 +42,7 @@ def _measure(lab: Lab, subject: Subject, notes: Notes) -> None:
         raise UnableError(NO_PROMPTS, "The fact has no prompt that this model can be asked")
     prompts: Counter[Place] = Counter()
     sums: Counter[Place] = Counter()
-    values = answer_activations(lab.model, queries)
+    values = keys_at_answers(lab.model, queries)
     for number in range(len(queries)):
         peak = max(float(fired[number].max()) for fired in values.values())
         for layer, fired in values.items():
@@ -57,18 +52,6 @@ def _measure(lab: Lab, subject: Subject, notes: Notes) -> None:
     notes.add("fact", "", prompts=len(queries))
     for (layer, index), count in sorted(prompts.items()):
         notes.add("coarse", f"{layer}:{index}", prompts=count, sum=sums[layer, index])
-
-
-def answer_activations(model: Model, queries: Sequence[Query]) -> Mapping[int, Tensor]:
-    """Return the neurons' values where the answers are due, summed over an answer's tokens: [n, F] a layer.
-
-    The scores of the method `activation`, without the pass above that it takes.
-    """
-    places = [(number, place) for number, query in enumerate(queries) for place in query.positions]
-    spots = [replace(queries[number], neurons=(place,)) for number, place in places]
-    owners = torch.tensor([number for number, _ in places])
-    keys = keys_at_sites(model, spots, range(model.layout.n_layers))
-    return {layer: torch.zeros(len(queries), own.shape[1]).index_add(0, owners, own) for layer, own in keys.items()}
 
 
 def _refined(lab: Lab, sheet: Sheet) -> dict[int, tuple[Place, ...]]:

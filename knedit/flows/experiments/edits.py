@@ -3,13 +3,11 @@
 Knows no measure. The model is untouched: what comes back are changes to lend it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
 from knedit.analysis.update import without_hubs
+from knedit.editing.embedding import turned_around
 from knedit.editing.solve import ValueChange, solve
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Step
@@ -70,12 +68,10 @@ def _signed(lab: Lab, update: Update) -> Sequence[ValueChange]:
     queries = lab.queries(update.subject.fact, role="attribute")
     fired = activations(lab.model, queries, update.neurons).mean(0).tolist()
     negative = {place for place, value in zip(update.neurons, fired, strict=True) if value < 0}
-    return [replace(one, new=_turned(one, negative)) for one in _paper(lab, update)]
-
-
-def _turned(change: ValueChange, negative: Collection[Place]) -> Tensor:
-    turned = torch.tensor([(change.layer, index) in negative for index in change.indices])
-    return torch.where(turned[:, None], 2 * change.old - change.new, change.new)
+    return [
+        replace(one, new=turned_around(one.old, one.new, [(one.layer, index) in negative for index in one.indices]))
+        for one in _paper(lab, update)
+    ]
 
 
 def _closed_form(lab: Lab, update: Update) -> Sequence[ValueChange]:
