@@ -211,6 +211,15 @@ def test_every_experiment_can_ask_prompts_that_imply_the_fact(causal: Path, tmp_
     assert page.count("(implied prompts)") >= 10
 
 
+def test_prompts_that_this_family_cannot_be_asked_are_refused_with_the_reason(causal: Path, tmp_path: Path) -> None:
+    model = load_model(causal / "model", device="cpu")
+    with laboratory(causal, tmp_path, model, role="implied", relations=("capital",)) as lab:
+        facts = lab.catalog.facts(relation="capital")
+        lab.catalog.import_facts([_implied(fact)[-1] for fact in facts])  # they go on behind the answer
+        with pytest.raises(KneditError, match=r"none of 4 parts .* no prompt of the role implied that can be asked"):
+            list(conduct(lab, "map"))
+
+
 def _implied(fact: Fact) -> list[Prompt]:
     texts = (
         "they live in {0} in the old town {{object}}",
