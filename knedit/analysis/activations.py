@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 from knedit.analysis.findings import Bars, Dots, Findings, Series, Table, mean, share
 from knedit.analysis.intervals import interval
-from knedit.analysis.published import published
 from knedit.analysis.sheet import Notes, Sheet
 from knedit.analysis.suppress_amplify import SETS
 from knedit.analysis.texts import KINDS
@@ -117,13 +116,12 @@ def _bars(sheet: Sheet, metric: str) -> Bars:
         values = [_values(sheet, name, kind, metric) for kind in KINDS]
         series.append(Series(label, tuple(mean(some) for some in values), tuple(interval(some) for some in values)))
     plain = metric == "plain"
-    marks = (tuple(published(f"activations {kind}") for kind in KINDS),) if plain else ()
     caption = "Mean over relations, with its 95 % interval"
     caption += "." if plain else "; each neuron counts with the sign that it has at the fact's own prompts."
     return Bars(
         f"activations-{metric}", f"Activation of neurons by kind of text{'' if plain else ', each with its own sign'}",
         caption, groups=tuple(f"{kind}:\n{words}" for kind, words in KINDS.items()), series=tuple(series),
-        axis="mean activation", marks=marks,
+        axis="mean activation",
     )  # fmt: skip
 
 

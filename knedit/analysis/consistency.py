@@ -15,7 +15,7 @@ from math import exp
 import torch
 from torch import Tensor
 
-from knedit.analysis.findings import Bars, Cell, Dots, Findings, Series, Table, mean, share
+from knedit.analysis.findings import Bars, Cell, Dots, Findings, Series, Table, mean, rate, share
 from knedit.analysis.intervals import interval
 from knedit.analysis.sheet import Notes, Row, Sheet
 from knedit.analysis.update import SOLVERS, Heard
@@ -30,7 +30,9 @@ PROBES = {
     "wordings": "the new object, all wordings",
     "symmetry": "the subject, asked backwards",
     "synonymy": "a synonym of the new object",
+    "implied": "the new object, where it is implied",
 }
+_REACHED = {"symmetry": "asked backwards", "synonymy": "by a synonym", "implied": "where it is implied"}
 
 Probed = tuple[Sequence[Heard], Sequence[Heard]]  # what was heard before and after
 
@@ -106,6 +108,7 @@ def findings(sheet: Sheet) -> Findings:
         return Findings("consistency", "Do all wordings say the same?")
     tables = [table for table in (_wordings(sheet), _edits(sheet), _probes(sheet), _pairs(sheet)) if table.rows]
     pictures = [picture for picture in (_relations(sheet), _probe_bars(sheet)) if picture.series]
+    lost = len({(row.part, row.key) for row in sheet.rows("failures")})
     return Findings(
         "consistency",
         "Do all wordings say the same?",
@@ -116,6 +119,7 @@ def findings(sheet: Sheet) -> Findings:
             "Consistency is ParaRel's: the share of pairs of wordings with the same prediction among the relation's "
             "objects. Symmetry and synonymy are probed where a wording can be turned around, and where a synonym is "
             "known.",
+            f"{lost} edits could not be solved; they count as no change." if lost else "",
         ),
     )
 
@@ -141,33 +145,35 @@ def _answer(sheet: Sheet) -> list[str]:
     consistency = mean(list(_by_relation(sheet, "consistency").values()))
     accuracy = mean(list(_by_relation(sheet, "accuracy").values()))
     if consistency is not None and accuracy is not None:
-        told.append(f"Two wordings of a fact agree {consistency:.0%} of the time; {accuracy:.0%} of answers are right.")
+        told.append(
+            f"Two wordings of a fact agree {rate(consistency)} of the time; {rate(accuracy)} of answers are right."
+        )
     for solver in _solvers(sheet):
         rows = _rows_of(sheet, "edits", solver)
         before, after, success = (mean([row.numbers[name] for row in rows]) for name in ("before", "after", "success"))
         if before is None or after is None or success is None:
             continue
         name = SOLVERS[solver].replace("the paper's", "The paper's", 1)
-        words = f"{name}: wordings of edited facts agree {after:.0%} of the time, after {before:.0%}; "
-        told.append(f"{words}{success:.0%} of them give the new object{_reach(sheet, solver)}.")
+        words = f"{name}: wordings of edited facts agree {rate(after)} of the time, after {rate(before)}; "
+        told.append(f"{words}{rate(success)} of them give the new object{_reach(sheet, solver)}.")
     pairs = list(sheet.rows("pairs"))
     if pairs:
         count, every = sum(row["degenerate"] for row in pairs), sum(row["pairs"] for row in pairs)
         holders = sum(row["degenerate"] > 0 for row in pairs)
         told.append(
             f"{count:.0f} of {every:.0f} pairs of neurons are degenerate, in {holders} of {len(pairs)} facts: alone "
-            f"each loses less than {ALONE:.0%} of the probability, together they lose more than {TOGETHER:.0%}."
+            f"each loses less than {rate(ALONE)} of the probability, together they lose more than {rate(TOGETHER)}."
         )
     return told
 
 
 def _reach(sheet: Sheet, solver: str) -> str:
     parts = []
-    for probe, words in (("symmetry", "asked backwards"), ("synonymy", "by a synonym")):
+    for probe, words in _REACHED.items():
         rows = _rows_of(sheet, f"probe {probe}", solver)
         if rows:
             right = share(sum(row["right after"] for row in rows), sum(row["asked"] for row in rows)) or 0.0
-            parts.append(f"{right:.0%} {words}")
+            parts.append(f"{rate(right)} {words}")
     return f", {', '.join(parts)}" if parts else ""
 
 
@@ -186,7 +192,7 @@ def _wordings(sheet: Sheet) -> Table:
         means = [mean(list(by_metric[metric].values())) for metric in metrics]
         rows.insert(0, ("all relations", sum(counts.values()), *means))
     columns = ("relation", "facts", "consistency", "same likeliest token", "right", "facts right in all wordings")
-    return Table("consistency", "Agreement of wordings", columns, tuple(rows), percent=frozenset(columns[2:]))
+    return Table("consistency", "Agreement of wordings", columns, tuple(rows), percent=columns[2:])
 
 
 def _edits(sheet: Sheet) -> Table:
@@ -198,7 +204,7 @@ def _edits(sheet: Sheet) -> Table:
         for row in sheet.rows("edits")
     ]  # fmt: skip
     columns = ("fact", "solver", "wordings", "consistency before", "after", "give the new object")
-    return Table("consistency-edits", "Edited facts", columns, tuple(rows), percent=frozenset(columns[3:]))
+    return Table("consistency-edits", "Edited facts", columns, tuple(rows), percent=columns[3:])
 
 
 def _probes(sheet: Sheet) -> Table:
@@ -215,8 +221,9 @@ def _probes(sheet: Sheet) -> Table:
                         share(sum(row["right after"] for row in found), asked),
                     )
                 )  # fmt: skip
-    columns = ("asked for", "solver", "edits", "prompts", "probability before", "after", "likeliest before", "after ")
-    return Table("consistency-probes", "What an edit reaches", columns, tuple(rows), percent=frozenset(columns[4:]))
+    columns = ("asked for", "solver", "edits", "prompts", "probability before", "probability after",
+               "likeliest before", "likeliest after")  # fmt: skip
+    return Table("consistency-probes", "What an edit reaches", columns, tuple(rows), percent=columns[4:])
 
 
 def _pairs(sheet: Sheet) -> Table:
@@ -228,7 +235,7 @@ def _pairs(sheet: Sheet) -> Table:
         for row in sheet.rows("pairs")
     ]  # fmt: skip
     columns = ("fact", "neurons", "pairs", "degenerate", "lost without one, mean", "lost without two, mean")
-    return Table("degenerate-pairs", "Pairs of neurons", columns, tuple(rows), percent=frozenset(columns[4:]))
+    return Table("degenerate-pairs", "Pairs of neurons", columns, tuple(rows), percent=columns[4:])
 
 
 def _relations(sheet: Sheet) -> Dots:

@@ -8,7 +8,7 @@ as a share of what it was. (Their code prints it with the opposite sign; their p
 from collections.abc import Sequence
 from math import exp
 
-from knedit.analysis.findings import Bars, Cell, Dots, Findings, Series, Table, mean, percent, share
+from knedit.analysis.findings import Bars, Cell, Dots, Findings, Series, Table, mean, percent, rate, share
 from knedit.analysis.intervals import interval
 from knedit.analysis.sheet import Notes, Row, Sheet
 from knedit.analysis.update import Heard
@@ -90,7 +90,7 @@ def _answer(sheet: Sheet) -> tuple[str, ...]:
         words = (
             ""
             if before is None or after is None
-            else (f"; its prompts are answered rightly {after:.0%} of the time, after {before:.0%}")
+            else (f"; its prompts are answered rightly {rate(after)} of the time, after {rate(before)}")
         )
         name = SOLVERS[solver].replace("the paper's", "The paper's", 1)
         told.append(f"{name}: perplexity {own} on the relation, {other} on others{words}.")
@@ -120,7 +120,7 @@ def _table(sheet: Sheet) -> Table:
         "relation", "solver", "asked of", "prompts", "perplexity before", "after", "rise", "right before",
         "right after", "value vectors",
     )  # fmt: skip
-    return Table("erase", "Before and after erasing a relation", columns, tuple(rows), percent=frozenset(columns[6:9]))
+    return Table("erase", "Before and after erasing a relation", columns, tuple(rows), percent=columns[6:9])
 
 
 def _whole(sheet: Sheet) -> Bars:

@@ -18,7 +18,7 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    percent: frozenset[str] = frozenset()
+    percent: tuple[str, ...] = ()
     note: str = ""
 
 
@@ -146,6 +146,22 @@ def mean(values: Sequence[float | None]) -> float | None:
     """Return the mean of those values that there are, None where there are none."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+HUGE = 1e6  # numbers that are told by their power of ten
+
+
+def huge(value: float) -> str:
+    """Return a number of many digits as two of them and a power of ten."""
+    digits, _, power = f"{value:.1e}".partition("e")
+    raised = f"10{str(int(power)).translate(_RAISED)}"
+    return raised if digits == "1.0" else f"{digits} · {raised}".replace("-", "−")
+
+
+def rate(value: float, digits: int = 0) -> str:
+    """Return a share in words, without a sign."""
+    return f"{100 * value:.{digits}f} %"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

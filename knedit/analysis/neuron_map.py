@@ -9,12 +9,13 @@ query neurons of Yu and Ananiadou, EMNLP 2024; the graph is knedit's own. Knows 
 
 import json
 from collections.abc import Sequence
+from statistics import median
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from knedit.analysis.findings import Edge, Findings, Graph, Node, Table, mean
+from knedit.analysis.findings import Edge, Findings, Graph, Node, Table, mean, rate
 from knedit.analysis.intervals import interval
 from knedit.analysis.sheet import Notes, Row, Sheet
 from knedit.analysis.vocabulary_reading import read_values
@@ -29,6 +30,7 @@ ANSWER = "answer"
 FAINT, DRAWN = 0.02, 40  # the least share of an edge that is drawn, and how many are at most
 WORDS = 4  # of a neuron's reading
 FACTS = 6  # whose maps are drawn
+ROUGH = 0.1  # share of a gain that edges may miss
 _MEMORY = 2**28
 
 
@@ -58,7 +60,8 @@ def measure(model: Model, queries: Sequence[Query], places: Sequence[Place], not
             "edges", f"{name(u)} {name(v)}", attribution=float(driven), lost=float(lost),
             share=float(driven) / whole if whole else None,
         )  # fmt: skip
-    notes.add("fact", "", answer=answer, error=mean(errors), prompts=len(queries))
+    worst = max(errors, default=None)
+    notes.add("fact", "", answer=answer, error=median(errors) if errors else None, worst=worst, prompts=len(queries))
 
 
 def name(target: Target) -> str:
@@ -112,13 +115,20 @@ def findings(sheet: Sheet) -> Findings:
         "How a fact's neurons drive each other",
         answer=_answer(sheet, agreements, ranks),
         tables=(_table(sheet),),
-        pictures=tuple(_graph(sheet, part.part) for part in sheet.done[:FACTS]),
+        pictures=tuple(_graph(sheet, part) for part in _richest(sheet)),
         notes=(
             "An edge is the path-integrated attribution of the upper activation, or of the answer's probability, to "
             "the lower neuron, as a share of it. It is borne out where setting the lower neuron alone to 0 moves the "
-            f"upper one the same way. At the answer's first token alone; edges below {FAINT:.0%} are not drawn.",
+            f"upper one the same way. At the answer's first token alone; edges below {rate(FAINT)} are not drawn.",
+            f"Drawn are the maps of the {FACTS} facts with the most edges." if len(sheet.done) > FACTS else "",
         ),
     )
+
+
+def _richest(sheet: Sheet) -> list[str]:
+    """Return the parts whose maps are drawn: those with the most edges."""
+    parts = [part.part for part in sheet.done]
+    return sorted(parts, key=lambda part: -len(list(sheet.rows("edges", part))))[:FACTS]
 
 
 def agreement(edges: Sequence[Row]) -> float | None:
@@ -153,16 +163,20 @@ def _answer(sheet: Sheet, agreements: Sequence[float], ranks: Sequence[float]) -
     told = []
     if agreements:
         told.append(
-            f"In the maps of {facts} facts, edges with {mean(list(agreements)):.0%} of the weight keep their sign when "
-            "the lower neuron is set to 0."
+            f"In the maps of {facts} facts, edges with {rate(sum(agreements) / len(agreements))} of the weight keep "
+            "their sign when the lower neuron is set to 0."
         )
     if ranks:
         span = interval(list(ranks))
         between = "" if span is None else f" ({span[0]:.2f} to {span[1]:.2f})".replace("-", "−")
         told.append(f"Attribution and ablation rank the edges alike with ρ = {mean(list(ranks)):.2f}{between}.")
-    errors = [row.numbers["error"] for row in sheet.rows("fact")]
-    if (error := mean(errors)) is not None:
-        told.append(f"A layer's edges to a neuron miss what it gains by {error:.1%} on average.")
+    errors = [error for row in sheet.rows("fact") if (error := row.numbers["error"]) is not None]
+    if errors:
+        rough = sum((row.numbers["worst"] or 0.0) > ROUGH for row in sheet.rows("fact"))
+        told.append(
+            f"All edges from a layer to a neuron miss what it gains by {rate(median(errors), 1)} (median); in {rough} "
+            f"of {facts} maps some layer's miss it by more than {rate(ROUGH)}, since its path is rough."
+        )
     return tuple(told)
 
 
@@ -178,7 +192,7 @@ def _table(sheet: Sheet) -> Table:
         )  # fmt: skip
     rows.sort(key=lambda one: (str(one[0]), -abs(one[4] or 0.0)))
     columns = ("fact", "from", "to", "attribution", "share", "lost without it", "borne out")
-    return Table("map", "Edges", columns, tuple(rows), percent=frozenset({"share"}))
+    return Table("map", "Edges", columns, tuple(rows), percent=("share",))
 
 
 def _edge(row: Row) -> Edge:

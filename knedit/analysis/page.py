@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from knedit.analysis.findings import Cell, Findings, MarkedText, Picture, Table, percent
+from knedit.analysis.findings import HUGE, Cell, Findings, MarkedText, Picture, Table, huge, percent
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _LONG = 14  # rows of a table that is folded
@@ -20,6 +20,8 @@ body { font: 16px/1.5 system-ui, "Helvetica Neue", Arial, sans-serif; color: #22
 h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.3rem; margin-top: 3rem; border-top: 1px solid #ccc;
      padding-top: 1rem; } h3 { font-size: 1rem; margin: 1.5rem 0 .3rem; }
 figure { margin: 1.5rem 0; } figure svg { width: 100%; height: auto; } figcaption { color: #555; font-size: .85rem; }
+td:not(.number) { min-width: 6rem; } td:not(.number):first-child { min-width: 8.5rem; }
+.about td { min-width: 0 !important; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .85rem; margin: .3rem 0 1rem; }
 th, td { padding: .2rem .7rem .2rem 0; text-align: left; vertical-align: top; }
 th { border-bottom: 1px solid #888; } td { border-bottom: 1px solid #eee; }
@@ -29,7 +31,12 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 nav a { margin-right: 1rem; } a { color: #0072b2; }
 .text { font-family: ui-monospace, Consolas, monospace; font-size: .85rem; margin: .25rem 0; }
 .text b { font-weight: normal; color: #555; } mark { background: none; border-radius: 2px; }
-@media print { h2 { break-before: page; } details > * { display: block; } nav { display: none; } }
+@media print {
+  nav { display: none; } body { margin: 0; max-width: none; } h2, h3 { break-after: avoid; }
+  section + section { break-before: page; } figure, tr { break-inside: avoid; } .scroll { overflow: visible; }
+  table { font-size: .65rem; } td, th { min-width: 0 !important; padding-right: .4rem; }
+  td.number, th.number { white-space: normal; }
+}
 """
 
 Draw = Callable[[Picture], str]
@@ -52,7 +59,7 @@ def build_page(
         body += [
             "<section>",
             f'<h2 id="published">{escape(beside.title)}</h2>',
-            _table(beside, folded=False),
+            _table(beside, folded=False, named=False),
             "</section>",
         ]
     for number, section in enumerate(sections):
@@ -87,7 +94,7 @@ def _section(section: Section, number: int, draw: Draw) -> list[str]:
     told += [_table(table, folded=len(table.rows) > _LONG) for table in found.tables]
     if found.texts:
         told += ["<details open><summary>Texts</summary>", *map(_marked, found.texts), "</details>"]
-    told += [f'<p class="note">{escape(note)}</p>' for note in found.notes]
+    told += [f'<p class="note">{escape(note)}</p>' for note in found.notes if note]
     told.append(f"<details><summary>How it was asked</summary>{_rows_of(section.about)}</details>\n</section>")
     return told
 
@@ -101,10 +108,10 @@ def scoped(svg: str, prefix: str) -> str:
 
 def _rows_of(about: Mapping[str, str]) -> str:
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in about.items())
-    return f'<table class="about">{rows}</table>'
+    return f'<div class="scroll"><table class="about">{rows}</table></div>'
 
 
-def _table(table: Table, *, folded: bool) -> str:
+def _table(table: Table, *, folded: bool, named: bool = True) -> str:
     numeric = [any(isinstance(row[place], int | float) for row in table.rows) for place in range(len(table.columns))]
     head = "".join(
         f'<th class="number">{escape(name)}</th>' if number else f"<th>{escape(name)}</th>"
@@ -114,6 +121,8 @@ def _table(table: Table, *, folded: bool) -> str:
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     whole = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}'
     title = escape(table.title)
+    if not named:
+        return whole
     if folded:
         return f"<details><summary>{title} ({len(table.rows)} rows)</summary>{whole}</details>"
     return f"<h3>{title}</h3>{whole}"
@@ -136,7 +145,9 @@ def cell(value: Cell, *, percent_of: bool = False) -> str:
         return percent(value).replace("+", "")
     if float(value).is_integer() and abs(value) < 1e12:
         return f"{int(value):,}".replace("-", "−")
-    return f"{value:.3g}".replace("-", "−") if abs(value) < 1000 else f"{value:,.1f}"
+    if abs(value) >= HUGE:
+        return huge(value)
+    return (f"{value:.3g}" if abs(value) < 1000 else f"{value:,.1f}").replace("-", "−")
 
 
 def _marked(text: MarkedText) -> str:

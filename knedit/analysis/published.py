@@ -7,7 +7,7 @@ relations; other facts and other models need not agree with them. Knows no exper
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from knedit.analysis.findings import Cell, Table, percent
+from knedit.analysis.findings import HUGE, Cell, Table, huge, percent
 
 SOURCE = 'Dai et al., "Knowledge Neurons in Pretrained Transformers", ACL 2022 (bert-base-cased)'
 
@@ -29,7 +29,9 @@ class Published:
             return "–"
         if self.percent:
             return percent(value) if self.signed else f"{100 * value:.1f} %"
-        return f"{value:+.2f}".replace("-", "−") if self.signed else f"{value:.2f}"
+        if value >= HUGE:
+            return f"+{huge(value)}" if self.signed else huge(value)
+        return (f"{value:+,.2f}" if self.signed else f"{value:,.2f}").replace("-", "−")
 
 
 PUBLISHED: Mapping[str, Published] = {

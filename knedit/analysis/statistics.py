@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from knedit.analysis.findings import Bars, Dots, Findings, Heat, Series, Table, mean
 from knedit.analysis.intervals import interval
+from knedit.analysis.published import published
 from knedit.analysis.sheet import Notes, Row, Sheet
 
 Place = tuple[int, int]
@@ -142,7 +143,11 @@ def _methods(sheet: Sheet) -> dict[str, Row]:
 
 
 def _answer(sheet: Sheet) -> tuple[str, ...]:
-    told = []
+    told = [
+        f"{row['relations']:,.0f} relations with {row['facts']:,.0f} facts in {row['prompts']:,.0f} prompts; "
+        f"{_methods(sheet)['neurons']['facts']:,.0f} facts are refined."
+        for row in sheet.rows("catalog")
+    ]
     for row in _methods(sheet).values():
         within, across = row.numbers["within"], row.numbers["across"]
         shared = "" if within is None else f"; two facts of a relation share {within:.2f}"
@@ -195,7 +200,11 @@ def _shared(sheet: Sheet) -> Bars:
     groups = ("two facts of a relation", "two facts of different relations")
     series = tuple(Series(METHODS[row.key], (row.numbers["within"], row.numbers["across"])) for row in rows)
     caption = "Mean number of neurons that two facts share, over all pairs of facts."
-    return Bars("overlap", "Neurons that two facts share", caption, groups=groups, series=series, axis="shared neurons")
+    marks = tuple(tuple(published(f"statistics {row.key} {where}") for where in ("within", "across")) for row in rows)
+    return Bars(
+        "overlap", "Neurons that two facts share", caption, groups=groups, series=series, axis="shared neurons",
+        marks=marks,
+    )  # fmt: skip
 
 
 def _matrix(sheet: Sheet) -> list[Heat]:

@@ -138,7 +138,7 @@ def headline(sheet: Sheet) -> Table:
         "what", "asked of", "scaled", "relations", "prompts", "probability before", CHANGE, "95 % from", "to", RATIOS,
         "argmax flips", "right answers lost",
     )  # fmt: skip
-    shown = frozenset(columns[5:])
+    shown = columns[5:]
     return Table("suppress-amplify", "Means over relations", columns, tuple(rows), percent=shown)
 
 
@@ -167,7 +167,7 @@ def _relations_table(sheet: Sheet) -> Table:
         "relation", "what", "asked of", "scaled", "prompts", "probability before", CHANGE, RATIOS, "argmax flips",
         "right answers lost",
     )  # fmt: skip
-    return Table("suppress-amplify-relations", "By relation", columns, tuple(rows), percent=frozenset(columns[5:]))
+    return Table("suppress-amplify-relations", "By relation", columns, tuple(rows), percent=columns[5:])
 
 
 def _ratios(sheet: Sheet, series: str, name: str) -> list[float | None]:

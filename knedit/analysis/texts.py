@@ -14,6 +14,7 @@ from knedit.records import BLANK
 
 KINDS = {"T1": "subject and object", "T2": "subject alone", "T3": "neither"}
 FIRST_WORDS, WIDTH = 50, 80  # words among which one is hidden, and words of a text that are read
+FEWEST_BEFORE = 4  # words before the hidden one, for a model that reads no further
 _WORD = re.compile(r"\w+")
 
 
@@ -79,11 +80,12 @@ def hide_object(text: str, subject: str, object_: str, *, behind: bool = False) 
 def hide_some_word(text: str, subject: str, seed: str, *, behind: bool = False) -> Hidden | None:
     """Return the text with a word by chance hidden, not its first and none of the subject's; None without one.
 
-    `behind`: only a word that stands behind the subject's first mention, as a model needs it that reads no further.
+    `behind`: only a word that stands behind the subject's first mention and has some words before it, as a model needs
+    it that reads no further.
     """
     spans = [match.span() for match in re.finditer(re.escape(subject), text)] if subject else []
     least = spans[0][1] if behind and spans else 0
-    words = list(re.finditer(r"\S+", text))[1:FIRST_WORDS]
+    words = list(re.finditer(r"\S+", text))[FEWEST_BEFORE if behind else 1 : FIRST_WORDS]
     free = [
         word
         for word in words

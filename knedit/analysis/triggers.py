@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from knedit.analysis.findings import Findings, MarkedText, Table
+from knedit.analysis.findings import Findings, MarkedText, Table, rate
 from knedit.analysis.sheet import Notes, Row, Sheet
 from knedit.models.model import Model
 from knedit.models.prompting import Query
@@ -64,7 +64,7 @@ def findings(sheet: Sheet) -> Findings:
         "triggers",
         "Texts in which a fact's neurons fire",
         answer=(
-            f"Of the texts in which a fact's neurons fire most, {sum(stated) / max(len(stated), 1):.0%} state the "
+            f"Of the texts in which a fact's neurons fire most, {rate(sum(stated) / max(len(stated), 1))} state the "
             f"fact; for {sum(leading)} of {len(leading)} facts, the very first does.",
         ),
         tables=(_table(sheet),),

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 
-from knedit.analysis.findings import Bars, Findings, Series, Table, mean, share
+from knedit.analysis.findings import HUGE, Bars, Findings, Series, Table, huge, mean, rate, share
 from knedit.analysis.intervals import interval, rise_interval
 from knedit.analysis.published import published
 from knedit.analysis.sheet import Notes, Row, Sheet
@@ -19,6 +19,7 @@ Place = tuple[int, int]
 
 SOLVERS = {
     "paper": "the paper's solver",
+    "signed": "the paper's, by sign",
     "random": "the paper's, random neurons",
     "closed-form": "knedit's closed form",
 }
@@ -107,6 +108,8 @@ def findings(sheet: Sheet) -> Findings:
             "Facts are those whose drawn prompt the model answers rightly; the new object is another fact's of the "
             "relation. Success is judged at that prompt alone, as in the paper; unseen wordings were not shown to the "
             "solver. knedit's own solver is given the fact's other prompts and knows the relation's other facts.",
+            "By sign: the paper's change is turned around for neurons that fire negatively at the fact's prompts, as "
+            "gated blocks let them.",
             f"{len(lost)} edits could not be solved by some solver; they count as no change." if lost else "",
         ),
         figures=_figures(by_solver),
@@ -141,13 +144,19 @@ def _answer(solver: str, rows: Sequence[Row]) -> str:
     change, success = _rate(rows, "change") or 0.0, _rate(rows, "success") or 0.0
     within, across = (perplexity_rise(*losses(rows, where)) for where in ("within", "across"))
     told = [
-        f"by {value:+.3g} {words}".replace("-", "−")
+        f"by {_signed(value)} {words}"
         for value, words in ((within, "within the relation"), (across, "in other relations"))
         if value is not None
     ]
     rest = f"; perplexity rises {' and '.join(told)}" if told else ""
     name = SOLVERS.get(solver, solver).replace("the paper's", "The paper's", 1)
-    return f"{name}: {len(rows)} edits, {change:.0%} change the answer, {success:.0%} succeed{rest}."
+    return f"{name}: {len(rows)} edits, {rate(change)} change the answer, {rate(success)} succeed{rest}."
+
+
+def _signed(value: float) -> str:
+    if value >= HUGE:
+        return f"+{huge(value)}"
+    return (f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}").replace("-", "−")
 
 
 def _table(by_solver: Mapping[str, Sequence[Row]]) -> Table:
@@ -164,7 +173,7 @@ def _table(by_solver: Mapping[str, Sequence[Row]]) -> Table:
         "solver", "edits", "change rate", "success rate", "success, unseen wordings", "perplexity within",
         "perplexity across", "value vectors", "seconds",
     )  # fmt: skip
-    return Table("update", "Means over edits", columns, tuple(rows), percent=frozenset(columns[2:5]))
+    return Table("update", "Means over edits", columns, tuple(rows), percent=columns[2:5])
 
 
 def _perplexities(by_solver: Mapping[str, Sequence[Row]]) -> Table:
@@ -202,7 +211,7 @@ def _edits(sheet: Sheet) -> Table:
         "fact", "new object", "prompt", "solver", "changed", "succeeded", "old before", "old after", "new before",
         "new after", "why not",
     )  # fmt: skip
-    return Table("update-edits", "Every edit", columns, tuple(rows), percent=frozenset(columns[6:10]))
+    return Table("update-edits", "Every edit", columns, tuple(rows), percent=columns[6:10])
 
 
 def _rates(by_solver: Mapping[str, Sequence[Row]]) -> Bars:

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from knedit.catalog import schema
 from knedit.catalog.answers import Hub, NeuronUse, RelationNeuron
+from knedit.catalog.degenerate_sets import add_sets, delete_sets
 from knedit.catalog.naming import did_you_mean, id_range, say_which
 from knedit.catalog.questions import degenerate, impact, neurons, overlap, search
 from knedit.catalog.questions.answers import (
@@ -28,12 +29,11 @@ from knedit.catalog.questions.answers import (
     SparseFact,
 )
 from knedit.catalog.questions.words import read_words
-from knedit.catalog.rows import Transactions, add, batches
+from knedit.catalog.rows import Transactions
 from knedit.errors import CatalogError
 from knedit.records import (
     NEURON_ROLES,
     Checkpoint,
-    DegenerateNeuron,
     DegenerateSet,
     Fact,
     KnowledgeNeuron,
@@ -178,21 +178,12 @@ class NeuronQuestions(Transactions):
 
         Raise CatalogError for a set of another fact or refinement, or one whose id is not that of its neurons.
         """
-        own, held = schema.degenerate_sets, schema.degenerate_neurons
         put = {one.set.id: one for one in sets}
         for one in put.values():
             _check_set(one, refinement_id, fact_ids)
         with self._writing() as connection:
-            for batch in batches(fact_ids):
-                earlier = (own.c.refinement_id == refinement_id, own.c.fact_id.in_(batch))
-                connection.execute(delete(held).where(held.c.set_id.in_(select(own.c.id).where(*earlier))))
-                connection.execute(delete(own).where(*earlier))
-            add(connection, own, [one.set for one in put.values()])
-            add(
-                connection,
-                held,
-                [DegenerateNeuron(one.set.id, *place) for one in put.values() for place in one.neurons],
-            )
+            delete_sets(connection, refinement_id, fact_ids)
+            add_sets(connection, list(put.values()))
         return len(put)
 
     def degenerate_sets_of(self, refinement_id: int, fact_id: int) -> list[HeldSet]:

@@ -5,10 +5,12 @@ Knows nothing of how neurons are chosen.
 
 from collections.abc import Collection, Iterable, Iterator
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 
 from knedit.catalog import counting, queries, schema
 from knedit.catalog.answers import NeuronUse
+from knedit.catalog.degenerate_sets import add_sets, take_sets
+from knedit.catalog.questions.answers import NeuronSet
 from knedit.catalog.rows import batches, put
 from knedit.catalog.staging import StagingTransactions
 from knedit.errors import CatalogError
@@ -24,8 +26,8 @@ class RefinementVerbs(StagingTransactions):
     ) -> Refinement:
         """Put the refinement in with its facts and neurons, in the place of any earlier result of the same id.
 
-        The counts of its neurons are put in with them. Raise CatalogError where degenerate sets hang on the earlier
-        result.
+        The counts of its neurons are put in with them. Degenerate sets stay as far as their fact still holds all of
+        their neurons.
         """
         with self._staging(schema.refined_facts, schema.knowledge_neurons) as turns:
             with turns.filling() as staging:
@@ -33,11 +35,13 @@ class RefinementVerbs(StagingTransactions):
                 staging.stage(schema.knowledge_neurons, neurons)
             with turns.writing() as staging:
                 put(staging.connection, schema.refinements, [refinement])
+                sets = take_sets(staging.connection, refinement.id)
                 for table in _RESULTS:
                     staging.connection.execute(delete(table).where(table.c.refinement_id == refinement.id))
                 staging.add(schema.refined_facts)
                 staging.add(schema.knowledge_neurons)
                 counting.count_again(staging.connection, refinement.id, staging.staged(schema.knowledge_neurons))
+                add_sets(staging.connection, [one for one in sets if _still_held(staging.connection, one)])
         return refinement
 
     def refinements(self, checkpoint_id: int | None = None) -> list[Refinement]:
@@ -95,3 +99,11 @@ class RefinementVerbs(StagingTransactions):
                 for batch in batches(sorted(set(neurons)), 400)
                 for row in connection.execute(queries.uses(refinement_id, batch))
             ]
+
+
+def _still_held(connection: Connection, one: NeuronSet) -> bool:
+    """Return whether a set's fact holds all of its neurons."""
+    table = schema.knowledge_neurons
+    own = (table.c.refinement_id == one.set.refinement_id, table.c.fact_id == one.set.fact_id)
+    held = {(layer, index) for layer, index in connection.execute(select(table.c.layer, table.c["index"]).where(*own))}
+    return held.issuperset(one.neurons)

@@ -75,7 +75,7 @@ def experiment(
             if not as_json:
                 show_findings(one)
     if as_json:
-        show_json(done)
+        show_json([{"experiment": one.experiment, "findings": one.findings, "files": one.named} for one in done])
 
 
 def show_findings(one: Any) -> None:

@@ -4,6 +4,9 @@ v ← v − λ₁ (‖v‖ / ‖e_old‖) e_old + λ₂ (‖v‖ / ‖e_new‖) 
 with the norms of their code (6_edit_knowledge_sampled.py), which the paper's formula leaves out.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 DEFAULT_WEIGHTS = (1.0, 8.0)
@@ -18,3 +21,11 @@ def move_to_embedding(
     away, towards = old / old.norm(), new / new.norm()
     moved: Tensor = values - weights[0] * norms * away + weights[1] * norms * towards
     return moved
+
+
+def turned_around(values: Tensor, moved: Tensor, negative: Sequence[bool]) -> Tensor:
+    """Return `moved` [n, D], its way from `values` turned around for rows whose neurons fire negatively.
+
+    A gated block lets neurons do that, and then the new answer in their value vectors would speak against itself.
+    """
+    return torch.where(torch.tensor(negative)[:, None], 2 * values - moved, moved)

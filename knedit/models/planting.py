@@ -10,7 +10,7 @@ Shapes: B texts, T tokens, R rows, Q replayed tokens, F neurons, D hidden.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -177,6 +177,18 @@ def keys_at_sites(
             for layer, keys in _read_up_to(model, [asked[number] for number in numbers], layers):
                 found[layer][numbers] = _at(keys, sites).float().cpu()
     return found
+
+
+def keys_at_answers(model: Model, queries: Sequence[Query]) -> Mapping[int, Tensor]:
+    """Return what all layers' down projections take where answers are due, summed over an answer's tokens: [n, F] each.
+
+    These are the scores of the attribution method `activation`, without the pass above that it takes.
+    """
+    places = [(number, place) for number, query in enumerate(queries) for place in query.positions]
+    spots = [replace(queries[number], neurons=(place,)) for number, place in places]
+    owners = torch.tensor([number for number, _ in places])
+    keys = keys_at_sites(model, spots, range(model.layout.n_layers))
+    return {layer: torch.zeros(len(queries), own.shape[1]).index_add(0, owners, own) for layer, own in keys.items()}
 
 
 @torch.no_grad()

@@ -56,9 +56,9 @@ def test_an_edits_reach_is_told_probe_by_probe() -> None:
     edit, wordings, symmetry = cells(found.tables[0], 0), cells(found.tables[1], 0), cells(found.tables[1], 1)
     assert (edit["consistency before"], edit["after"]) == (1.0, pytest.approx(1 / 3))
     assert edit["give the new object"] == pytest.approx(2 / 3)
-    assert (wordings["probability before"], wordings["after"]) == (pytest.approx(0.1), pytest.approx(0.6))
-    assert wordings["after "] == 0.5
-    assert symmetry["after "] == 0.0
+    assert (wordings["probability before"], wordings["probability after"]) == (pytest.approx(0.1), pytest.approx(0.6))
+    assert wordings["likeliest after"] == 0.5
+    assert symmetry["likeliest after"] == 0.0
     assert len(found.tables[1].rows) == 2  # no synonym was known
 
 

@@ -10,9 +10,7 @@ from knedit.analysis.published import PUBLISHED, beside
 from knedit.analysis.tables import as_csv
 
 NASTY = '<script>alert("x")</script> & co'
-TABLE = Table(
-    "table", NASTY, ("name", "share", NASTY), ((NASTY, 0.25, None), ("b", -0.5, 12345.678)), frozenset({"share"})
-)
+TABLE = Table("table", NASTY, ("name", "share", NASTY), ((NASTY, 0.25, None), ("b", -0.5, 12345.678)), ("share",))
 BARS = Bars("bars", NASTY, NASTY, groups=("a", "b"), series=(Series("s", (0.1, 0.2)), Series("t", (0.3, 0.4))))
 FOUND = Findings(
     "it", NASTY, (NASTY,), (TABLE,), (BARS, BARS), (MarkedText(NASTY, ((NASTY, 0.5), ("b", -1.0))),), (NASTY,)

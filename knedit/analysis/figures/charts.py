@@ -3,13 +3,15 @@
 A legend is a line of words in the colours of what they name, above the picture; lines are named at their ends.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from knedit.analysis.figures.style import FAINT, INK, WIDTH, colour, format_axis, hatch, head, marker, told
+from knedit.analysis.figures.style import FAINT, INK, WIDTH, colour, format_axis, hatch, head, marker, told, widen
 from knedit.analysis.findings import Bars, Dots, Heat, Lines, Series
 
 _CROWDED = 16  # bars of a picture that each tell their value
+_LINE = 96  # letters under all groups of bars
 _MARK = "published"
 
 
@@ -36,9 +38,9 @@ def draw_bars(picture: Bars) -> Any:
         )
         _spans(axes, at, series, upright=True)
         if named:
-            _name_bars(axes, at, series, percent=picture.percent)
+            _name_bars(axes, at, series, _marks(picture, number), percent=picture.percent)
         _mark(axes, at, picture, number, width)
-    axes.set_xticks(range(groups), picture.groups)
+    axes.set_xticks(range(groups), [_wrapped(label, _LINE // max(groups, 1)) for label in picture.groups])
     if groups > 24:
         for place, label in enumerate(axes.get_xticklabels()):
             label.set_visible(place % 5 == 0)
@@ -47,6 +49,10 @@ def draw_bars(picture: Bars) -> Any:
     axes.set_xlabel(picture.across)
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.14 if named else 0.05)
+    ends = [end for series in picture.series for end in _ends(series)]
+    widen(axes.yaxis, axes.set_yscale, ends)
+    if all(end >= 0 for end in ends):
+        axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.4)
     if all(float(value or 0).is_integer() for series in picture.series for value in series.values):
         axes.yaxis.get_major_locator().set_params(integer=True)
@@ -59,25 +65,41 @@ def draw_bars(picture: Bars) -> Any:
     return figure
 
 
-def _name_bars(axes: Any, at: Sequence[float], series: Series, *, percent: bool) -> None:
+def _wrapped(label: str, letters: int) -> str:
+    """Return a label whose lines are broken where they are longer than so many letters."""
+    lines = [textwrap.wrap(line, max(letters, 4), break_long_words=False) for line in label.split("\n")]
+    return "\n".join(part for line in lines for part in line)
+
+
+def _marks(picture: Bars, number: int) -> Sequence[float | None]:
+    return picture.marks[number] if number < len(picture.marks) else [None] * len(picture.groups)
+
+
+def _name_bars(axes: Any, at: Sequence[float], series: Series, marks: Sequence[float | None], *, percent: bool) -> None:
+    """Write each bar's value beyond its end, its interval's, and a published value's."""
     for place, (x, value) in enumerate(zip(at, series.values, strict=True)):
         if value is None:
             axes.annotate("–", (x, 0), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=7.5)
             continue
         span = series.spans[place] if series.spans else None
         up = value >= 0
-        end = value if span is None else max(span[1], value) if up else min(span[0], value)
+        ends = [value, *([] if span is None else span), *[mark for mark in (marks[place],) if mark is not None]]
+        end = max(ends) if up else min(ends)
         axes.annotate(
             told(value, percent=percent), (x, end), (0, 2 if up else -2), textcoords="offset points", ha="center",
             va="bottom" if up else "top", fontsize=7.5,
         )  # fmt: skip
 
 
+def _ends(series: Series) -> list[float]:
+    """Return all values of a series and the ends of their intervals."""
+    known = [value for value in series.values if value is not None]
+    return [*known, *[end for span in series.spans if span is not None for end in span]]
+
+
 def _mark(axes: Any, at: Sequence[float], picture: Bars, number: int, width: float) -> None:
     """Draw published values over the bars of one series."""
-    if number >= len(picture.marks):
-        return
-    for x, value in zip(at, picture.marks[number], strict=True):
+    for x, value in zip(at, _marks(picture, number), strict=True):
         if value is not None:
             axes.plot([x - width * 0.5, x + width * 0.5], [value, value], color="black", linewidth=1.6)
 
@@ -110,6 +132,7 @@ def draw_dots(picture: Dots) -> Any:
     axes.set_ylim(rows - 0.4, -0.6)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_xlabel(picture.axis)
+    widen(axes.xaxis, axes.set_xscale, [end for series in picture.series for end in _ends(series)])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="both", color=FAINT, linewidth=0.4)
     format_axis(axes.xaxis, percent=picture.percent)
@@ -171,5 +194,6 @@ def draw_heat(picture: Heat) -> Any:
     bar = figure.colorbar(image, ax=axes, label=picture.shade, fraction=0.04)
     bar.outline.set_visible(False)
     bar.solids.set_rasterized(False)
+    bar.solids.set_edgecolor("face")  # else viewers show seams
     head(figure, picture.title)
     return figure

@@ -4,13 +4,15 @@ Edges that drive are blue and whole, those that hold back vermilion and broken; 
 thin and grey. Knows no experiment.
 """
 
+import textwrap
 from collections import defaultdict
 from typing import Any
 
 from knedit.analysis.figures.style import COLOURS, FAINT, INK, WIDTH, head
 from knedit.analysis.findings import Graph, Node
 
-_LETTERS = 120  # of all words of a level
+_LETTERS = 96  # of a line through all labels of a level
+_ROOMY = 5  # nodes of a level that have their words beside them; those of more have them below
 
 
 def draw_graph(picture: Graph) -> Any:
@@ -26,8 +28,8 @@ def draw_graph(picture: Graph) -> Any:
     for edge in picture.edges:
         _draw_edge(axes, places[edge.source], places[edge.target], edge.weight, sure=edge.sure)
     for node in picture.nodes:
-        wide = max(_LETTERS // len(levels[node.layer]) - 4, 6)
-        _draw_node(axes, node, places[node.name], top=node.name == picture.top, wide=wide)
+        beside = len(levels[node.layer])
+        _draw_node(axes, node, places[node.name], top=node.name == picture.top, beside=beside)
     axes.set_yticks(list(heights.values()), [_level(layer, levels[layer], picture.top) for layer in heights])
     axes.set_xlim(-0.06, 1.06)
     axes.set_ylim(-0.55, len(heights) - 0.45)
@@ -67,17 +69,24 @@ def _draw_edge(axes: Any, start: tuple[float, float], end: tuple[float, float], 
     axes.add_patch(arrow)
 
 
-def _draw_node(axes: Any, node: Node, place: tuple[float, float], *, top: bool, wide: int) -> None:
+def _draw_node(axes: Any, node: Node, place: tuple[float, float], *, top: bool, beside: int) -> None:
     size = 9 + 9 * node.weight
     axes.plot(*place, marker="s" if top else "o", markersize=size, color=COLOURS[4] if top else "white",
               markeredgecolor=INK, markeredgewidth=1.0, zorder=3)  # fmt: skip
-    words = " ".join(node.words.split())
-    words = words if len(words) <= wide else f"{words[: wide - 1]}…"
+    crowded = beside > _ROOMY
+    away, level, upright = ((0, -size / 2 - 1), "center", "top") if crowded else ((size / 2 + 2, 0), "left", "center")
     axes.annotate(
-        f"{node.name}\n{words}" if words else node.name, place, (size / 2 + 2, 0), textcoords="offset points",
-        ha="left", va="center", fontsize=7, zorder=4, linespacing=1.15,
+        _label(node, beside), place, away, textcoords="offset points", ha=level, va=upright,
+        fontsize=6 if crowded else 7, zorder=2, linespacing=1.15,
         bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
     )  # fmt: skip
+
+
+def _label(node: Node, beside: int) -> str:
+    """Return a node's name and words in lines that fit between the nodes of its level, which are `beside` with it."""
+    letters = max(_LETTERS // beside - (0 if beside > _ROOMY else 5), 6)
+    lines = textwrap.wrap(node.words, letters, max_lines=2 if beside > _ROOMY else 3, placeholder=" …")
+    return "\n".join([node.name, *lines])
 
 
 def _explain(figure: Any, title: str) -> None:

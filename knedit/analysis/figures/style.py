@@ -5,17 +5,19 @@ is fetched when a picture is drawn, and not before.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from knedit.analysis.findings import HUGE, huge
 from knedit.errors import KneditError
 
 WIDTH = 7.2  # inches
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-HATCHES = ("", "//", "..", "xx", "--", "++", "oo")
+HATCHES = ("", "//", "\\\\", "xx", "--", "++", "oo")
+WIDE = 1e4  # from here on, an axis goes by powers of ten
 _LETTERS = 96  # of a line that says what colours mean
 INK, FAINT = "#222222", "#BBBBBB"
 
@@ -41,18 +43,23 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
+def need_plotting(where: str) -> None:
+    """Raise KneditError where the plotting library is not installed."""
+    if find_spec("matplotlib") is None:
+        raise KneditError(
+            "figures need the package matplotlib, which is not installed",
+            where,
+            'Run: pip install "knedit[figures]", or leave figures out with --no-figures.',
+        )
+
+
 @contextmanager
 def styled(name: str) -> Iterator[None]:
     """Run the body in the style; `name` decides the ids in an SVG, so that the same picture is the same bytes.
 
     Raises KneditError where the plotting library is not installed.
     """
-    if find_spec("matplotlib") is None:
-        raise KneditError(
-            "figures need the package matplotlib, which is not installed",
-            name,
-            'Run: pip install "knedit[figures]", or leave figures out with --no-figures.',
-        )
+    need_plotting(name)
     import matplotlib as mpl
 
     settings: Any = {**_SETTINGS, "svg.hashsalt": name}
@@ -94,7 +101,7 @@ def told(value: float, *, percent: bool) -> str:
         word = f"{value:.0f} %" if abs(value) >= 10 or abs(value) < 0.05 else f"{value:.1f} %"
         word = word.replace("-0 %", "0 %")
     else:
-        word = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        word = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}" if abs(value) < HUGE else huge(value)
     return word.replace("-", "−")
 
 
@@ -106,5 +113,17 @@ def format_axis(axis: Any, *, percent: bool) -> None:
 
 
 def _tick(value: float, *, percent: bool) -> str:
-    word = f"{100 * value:.4g} %" if percent else f"{value:,.6g}"
-    return word.replace("-", "−")
+    number = 100 * value if percent else value
+    word = huge(number) if abs(number) >= HUGE else f"{number:,.{4 if percent else 6}g}"
+    return f"{word} %".replace("-", "−") if percent else word.replace("-", "−")
+
+
+def widen(axis: Any, scale: Callable[..., Any], numbers: Sequence[float]) -> None:
+    """Let an axis tell small and huge numbers at once: logarithmic above 1, where that is needed."""
+    if max(map(abs, numbers), default=0.0) >= WIDE:
+        from matplotlib.ticker import SymmetricalLogLocator
+
+        scale("symlog", linthresh=1.0, linscale=0.6)
+        locator = SymmetricalLogLocator(base=10, linthresh=1.0)
+        locator.set_params(numticks=7)
+        axis.set_major_locator(locator)

@@ -10,11 +10,10 @@ from dataclasses import fields
 
 from knedit.analysis.findings import Findings
 from knedit.analysis.sheet import Notes, Sheet
-from knedit.attribution.attribute_prompt import attribute_queries
-from knedit.attribution.method import Method
 from knedit.attribution.refine import Thresholds, refine
 from knedit.flows.experiments.lab import NO_PROMPTS, Lab, Subject
 from knedit.flows.experiments.running import Job, Recipe, UnableError, fact_job, run_experiment
+from knedit.models.planting import keys_at_answers
 from knedit.models.scaling import Place
 from knedit.records import AttributedFact, CoarseCount
 
@@ -43,11 +42,13 @@ def _measure(lab: Lab, subject: Subject, notes: Notes) -> None:
         raise UnableError(NO_PROMPTS, "The fact has no prompt that this model can be asked")
     prompts: Counter[Place] = Counter()
     sums: Counter[Place] = Counter()
-    for found in attribute_queries(lab.model, queries, Method("activation")):
-        kept = (found.scores >= THRESHOLD * found.scores.max()).nonzero().tolist()
-        for layer, index in kept:
-            prompts[layer, index] += 1
-            sums[layer, index] += float(found.scores[layer, index])  # type: ignore[assignment]
+    values = keys_at_answers(lab.model, queries)
+    for number in range(len(queries)):
+        peak = max(float(fired[number].max()) for fired in values.values())
+        for layer, fired in values.items():
+            for index in (fired[number] >= THRESHOLD * peak).nonzero()[:, 0].tolist():
+                prompts[layer, index] += 1
+                sums[layer, index] += float(fired[number, index])  # type: ignore[assignment]
     notes.add("fact", "", prompts=len(queries))
     for (layer, index), count in sorted(prompts.items()):
         notes.add("coarse", f"{layer}:{index}", prompts=count, sum=sums[layer, index])

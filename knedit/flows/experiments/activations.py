@@ -82,6 +82,7 @@ ACTIVATIONS = Recipe(
     activation_jobs,
     activations.findings,
     settings,
+    edition=2,
 )
 TRIGGERS = Recipe(
     "triggers",
@@ -89,4 +90,5 @@ TRIGGERS = Recipe(
     trigger_jobs,
     triggers.findings,
     settings,
+    edition=2,
 )

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from knedit.analysis.figures.style import need_plotting
 from knedit.analysis.findings import Findings, Table
 from knedit.analysis.sheet import Sheet
 from knedit.errors import KneditError
 from knedit.experiments import Experiment
 from knedit.flows.experiments.lab import Lab
-from knedit.flows.experiments.output import check_folder, write_findings
+from knedit.flows.experiments.output import check_folders, write_findings
 from knedit.flows.experiments.registry import find_recipes
 from knedit.flows.experiments.running import Recipe, run_experiment
 
@@ -28,6 +29,11 @@ class Conducted:
     findings: Findings
     files: tuple[Path, ...] = ()
 
+    @property
+    def named(self) -> list[str]:
+        """The files' paths in words."""
+        return list(map(str, self.files))
+
 
 def conduct(lab: Lab, name: str, *, output: Path | None = None, figures: bool = True) -> Iterator[Conducted]:
     """Yield each experiment of a name (or "all") when it is done.
@@ -37,7 +43,9 @@ def conduct(lab: Lab, name: str, *, output: Path | None = None, figures: bool = 
     """
     recipes = find_recipes(name)
     if output is not None:
-        check_folder(output)
+        check_folders(output, [recipe.name for recipe in recipes])
+        if figures:
+            need_plotting("--output")
     for recipe in recipes:
         experiment, sheet = run_experiment(lab, recipe)
         if not sheet.done and len(recipes) == 1:

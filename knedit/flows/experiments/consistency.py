@@ -28,22 +28,29 @@ CANDIDATES = 200  # objects of a relation, at most
 PROMPTS = 4  # of a fact whose pairs are tried
 TRIED = ("paper", "closed-form")
 WORDINGS = ("attribute", "paraphrase")
+IMPLIED = "implied"  # prompts that do not state the fact
 
 Pairs = Sequence[tuple[str, str]]  # texts and answers
 
 
 def jobs(lab: Lab) -> list[Job]:
     """Return a job a fact that is asked, one that is edited, and one whose pairs of neurons are tried."""
+    synonyms_of(lab)
     found = [_wordings_job(lab, subject) for subject in lab.subjects(USUAL)]
     found += [_edit_job(lab, subject) for subject in lab.subjects(EDITS)]
     return found + [_pairs_job(lab, subject) for subject in lab.subjects(PAIRS)]
 
 
 def _asked(lab: Lab, subject: Subject) -> list[Prompt]:
-    prompts = [prompt for role in WORDINGS for prompt in lab.prompts(subject.fact, role=role)]
+    prompts = [prompt for role in _roles(lab) for prompt in lab.prompts(subject.fact, role=role)]
     if len(prompts) < 2:
         raise UnableError(NO_PROMPTS, "The fact has no two wordings that this model can be asked")
     return prompts
+
+
+def _roles(lab: Lab) -> tuple[str, ...]:
+    """Return the roles of the prompts that should say the same: all that state the fact, and the scope's."""
+    return tuple(dict.fromkeys((*WORDINGS, lab.scope.role)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ def _wordings_job(lab: Lab, subject: Subject) -> Job:
         said, tops = predictions(lab, _asked(lab, subject), among)
         consistency.note_wordings(notes, said, tops, subject.fact.object)
 
-    asked = [lab.prompt_ids(subject.fact, role) for role in WORDINGS]
+    asked = [lab.prompt_ids(subject.fact, role) for role in _roles(lab)]
     return fact_job(subject, measure, asked, len(lab.everyone[subject.relation]), part="wordings ")
 
 
@@ -97,8 +104,8 @@ def _edit_job(lab: Lab, subject: Subject) -> Job:
             raise UnableError(NOT_KNOWN, "The model does not give the answer in any wording")
         _measure_edit(lab, asking, Update(subject, new_object(lab, subject), neurons), prompts, notes)
 
-    asked = [lab.prompt_ids(subject.fact, role) for role in WORDINGS]
-    return fact_job(subject, measure, list(neurons), asked, list(TRIED), part="edit ")
+    asked = [lab.prompt_ids(subject.fact, role) for role in (*_roles(lab), IMPLIED)]
+    return fact_job(subject, measure, list(neurons), asked, list(TRIED), sorted(synonyms_of(lab).items()), part="edit ")
 
 
 def _measure_edit(lab: Lab, asking: Asking, change: Update, prompts: Sequence[Prompt], notes: Notes) -> None:
@@ -107,6 +114,7 @@ def _measure_edit(lab: Lab, asking: Asking, change: Update, prompts: Sequence[Pr
         "wordings": [(prompt.text, change.new) for prompt in prompts],
         "symmetry": turned_around(lab, change, prompts),
         "synonymy": [(p.text, word) for word in synonyms_of(lab).get(change.new, ()) for p in prompts],
+        "implied": [(p.text, change.new) for p in lab.prompts(change.subject.fact, role=IMPLIED)],
     }
     before, _ = predictions(lab, prompts, among)
     was = {name: _heard(asking.before, asked) for name, asked in probes.items()}

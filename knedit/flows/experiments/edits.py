@@ -4,9 +4,10 @@ Knows no measure. The model is untouched: what comes back are changes to lend it
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from knedit.analysis.update import without_hubs
+from knedit.editing.embedding import turned_around
 from knedit.editing.solve import ValueChange, solve
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Step
@@ -19,7 +20,7 @@ from knedit.flows.sources import choose_source
 from knedit.flows.stacking import NOTHING
 from knedit.flows.statistics import find_statistics
 from knedit.models.model import Model
-from knedit.models.scaling import Place
+from knedit.models.scaling import Place, activations
 
 ERASED = 20  # value vectors of a relation, as in the paper
 
@@ -44,7 +45,7 @@ def no_neurons(subject: Subject) -> UnableError:
     what = (
         "The refinement kept no neuron of the fact"
         if not subject.neurons
-        else (f"All {len(subject.neurons)} neurons of the fact are held by more than a tenth of its relation's facts")
+        else ("All neurons of the fact are held by more than a tenth of its relation's facts")
     )
     return UnableError(NO_NEURONS, what)
 
@@ -62,6 +63,17 @@ def _random(lab: Lab, update: Update) -> Sequence[ValueChange]:
     return _by_neurons(lab, update, lab.other_places(update.neurons, update.subject.fact.id))
 
 
+def _signed(lab: Lab, update: Update) -> Sequence[ValueChange]:
+    """Return the paper's changes, turned around where a neuron fires negatively at the fact's prompts."""
+    queries = lab.queries(update.subject.fact, role="attribute")
+    fired = activations(lab.model, queries, update.neurons).mean(0).tolist()
+    negative = {place for place, value in zip(update.neurons, fired, strict=True) if value < 0}
+    return [
+        replace(one, new=turned_around(one.old, one.new, [(one.layer, index) in negative for index in one.indices]))
+        for one in _paper(lab, update)
+    ]
+
+
 def _closed_form(lab: Lab, update: Update) -> Sequence[ValueChange]:
     fact = update.subject.fact
     goal = Goal("update", f"{update.subject.relation}/{fact.subject}", (fact,), update.new)
@@ -70,6 +82,7 @@ def _closed_form(lab: Lab, update: Update) -> Sequence[ValueChange]:
 
 UPDATES: Mapping[str, Callable[[Lab, Update], Sequence[ValueChange]]] = {
     "paper": _paper,
+    "signed": _signed,
     "random": _random,
     "closed-form": _closed_form,
 }

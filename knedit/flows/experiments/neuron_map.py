@@ -27,5 +27,5 @@ def _job(lab: Lab, subject: Subject) -> Job:
 
 
 RECIPE = Recipe(
-    "map", "a fact's neurons over all layers: which drives which, and the answer", jobs, neuron_map.findings
+    "map", "a fact's neurons over all layers: which drives which, and the answer", jobs, neuron_map.findings, edition=2
 )

@@ -13,14 +13,15 @@ from knedit.analysis.tables import as_csv
 from knedit.errors import KneditError
 
 
-def check_folder(folder: Path) -> None:
-    """Make the folder, and raise KneditError where nothing can be written there; called before anything is computed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _refused(folder, error) from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise KneditError("the folder cannot be written", str(folder), "Choose another one with --output.")
+def check_folders(folder: Path, names: Sequence[str]) -> None:
+    """Make a folder with one a name, or raise KneditError where nothing can be written; called before any computing."""
+    for own in (folder, *[folder / name for name in names]):
+        try:
+            own.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _refused(own, error) from None
+        if not os.access(own, os.W_OK | os.X_OK):
+            raise KneditError("the folder cannot be written", str(own), "Choose another one with --output.")
 
 
 def write_findings(folder: Path, found: Findings, *, figures: bool = True) -> list[Path]:
@@ -52,11 +53,6 @@ def write_page(path: Path, page: str) -> None:
         raise _refused(path, error) from None
     finally:
         partial.unlink(missing_ok=True)
-
-
-def names(paths: Sequence[Path]) -> str:
-    """Return the files' names in a line."""
-    return ", ".join(path.name for path in paths)
 
 
 _OPENING = '<?xml version="1.0" encoding="utf-8"?>\n'

@@ -53,7 +53,8 @@ def report_page(catalog: Catalog, reference: str) -> str:
     if not told:
         cure = f"Run: knedit experiment all {found.name}"
         raise CatalogError(f"no experiment was run on the checkpoint {found.name}", catalog.address, cure)
-    return _page(f"{found.name}: its neurons and what they do", _checkpoint_rows(catalog, found), told, [], found.name)
+    about = {**_checkpoint_rows(catalog, found), **_outdated(catalog, found, told)}
+    return _page(f"{found.name}: its neurons and what they do", about, told, [], found.name)
 
 
 def _find(catalog: Catalog, reference: str) -> Checkpoint | Edit:
@@ -67,17 +68,32 @@ def _find(catalog: Catalog, reference: str) -> Checkpoint | Edit:
 
 
 def experiments_of(catalog: Catalog, checkpoint: Checkpoint, *, edit_id: int | None = None) -> list[Told]:
-    """Return the newest experiment of each name and role of prompts, in the order of RECIPES, others after them."""
+    """Return the newest experiment of each name and role of prompts, in the order of RECIPES, others after them.
+
+    Those that another edition of knedit measured otherwise are left out.
+    """
     newest: dict[tuple[str, str], Told] = {}
     for one in catalog.experiments(checkpoint.id):
         key = (one.name, str(one.config.get("role", USUAL_ROLE)))
-        if one.name in HIDDEN or key in newest or (edit_id is not None and one.edit_id != edit_id):
+        if one.name in HIDDEN or key in newest or (edit_id is not None and one.edit_id != edit_id) or _is_outdated(one):
             continue
         sheet = read_sheet(catalog, one.id)
         if sheet.parts:
             newest[key] = Told(one, sheet, with_left_out(_findings(*key, sheet), sheet))
     names = [*RECIPES, *sorted({name for name, _ in newest} - RECIPES.keys())]
     return [newest[key] for key in sorted(newest, key=lambda key: (names.index(key[0]), key[1] != USUAL_ROLE, key[1]))]
+
+
+def _is_outdated(experiment: Experiment) -> bool:
+    recipe = RECIPES.get(experiment.name)
+    return recipe is not None and experiment.config.get("edition") != recipe.edition
+
+
+def _outdated(catalog: Catalog, checkpoint: Checkpoint, told: Sequence[Told]) -> dict[str, str]:
+    """Return a row that tells which experiments the page lacks, since another edition of knedit measured them."""
+    there = {one.experiment.name for one in told}
+    names = sorted({one.name for one in catalog.experiments(checkpoint.id) if _is_outdated(one)} - there)
+    return {"measured otherwise, run them again": ", ".join(names)} if names else {}
 
 
 def _findings(name: str, role: str, sheet: Sheet) -> Findings:
@@ -178,12 +194,12 @@ def _edit_findings(catalog: Catalog, planned: Planned) -> Findings:
             )
             for one in planned.gates
         )
-        tables.append(Table("gates", "Gates", ("gate", "value", "threshold", ""), gates))
+        tables.append(Table("gates", "Gates", ("gate", "value", "threshold", "outcome"), gates))
     lines = [line for line in summarise(stored_evaluation(catalog, planned)) if line.metric in _METRICS]
     if lines:
         rows = tuple((one.group, one.role, _METRICS[one.metric], one.prompts, one.before, one.after) for one in lines)
         columns = ("facts", "role", "measure", "prompts", "before", "after")
-        tables.append(Table("evaluation", "Asked before and after", columns, rows, percent=frozenset(columns[4:])))
+        tables.append(Table("evaluation", "Asked before and after", columns, rows, percent=columns[4:]))
     wanted = [line for line in lines if line.metric in ("correct", "new_correct")]
     pictures = (_asked(wanted),) if wanted else ()
     note = "" if lines else f"It was not evaluated yet: knedit evaluate {show_id(planned.edit.id)[:8]}"

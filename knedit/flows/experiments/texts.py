@@ -46,7 +46,7 @@ class Library:
         hidden = {
             "T1": [hide_object(text, fact.subject, fact.object, behind=behind) for text in bags["T1"]],
             "T2": [hide_some_word(text, fact.subject, f"{seed} {text}", behind=behind) for text in bags["T2"]],
-            "T3": [hide_some_word(text, "", f"{seed} {text}") for text in bags["T3"]],
+            "T3": [hide_some_word(text, "", f"{seed} {text}", behind=behind) for text in bags["T3"]],
         }
         return {kind: _readable(lab.model, found) for kind, found in hidden.items()}
 
@@ -82,8 +82,9 @@ def read_library(lab: Lab, files: Sequence[Path]) -> Library:
     if not files:
         library.names.append("knedit's own and the catalog's wordings")
         library.shelf.add([*(part for text in prose() for part in sentences_of(text)), *sentences()])
-    if not files or not library.shelf.texts:
         library.shelf.add(_wordings(lab))
+    if not library.shelf.texts:
+        raise FactsError("there is no sentence in the texts", ", ".join(map(str, files)), "Name a file that has some.")
     return library
 
 
@@ -160,15 +161,15 @@ def _json(path: Path) -> Any:
 
 
 def _wordings(lab: Lab) -> Iterator[str]:
-    """Yield the catalog's wordings, spoken with their answers, of some facts of each relation."""
+    """Yield the catalog's wordings, spoken with their answers, and beginnings of texts, of some facts of a relation."""
     by_relation: dict[int, list[Fact]] = defaultdict(list)
     for fact in sorted(lab.catalog.facts(), key=lambda fact: fact.id):
         if fact.status != "retired":
             by_relation[fact.relation_id].append(fact)
     for facts in by_relation.values():
         chosen = {fact.id: fact for fact in facts[:LENT]}
-        for prompt in lab.catalog.prompts(list(chosen), roles=("attribute", "paraphrase")):
-            if prompt.status != "retired" and prompt.answer is not None:
+        for prompt in lab.catalog.prompts(list(chosen), roles=("attribute", "paraphrase", "generate")):
+            if prompt.status != "retired":
                 yield _spoken(prompt.text, chosen[prompt.fact_id])
 
 

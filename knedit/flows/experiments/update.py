@@ -54,7 +54,8 @@ def _job(
         _measure(lab, asking, Update(subject, new_object(lab, subject), tuple(neurons)), drawn, notes)
 
     around = [fact.id for kind in ("within", "across") for fact in lab.around(subject, kind, AROUND)]
-    return fact_job(subject, measure, list(neurons), None if drawn is None else drawn.id, known, around, list(UPDATES))
+    asked = [None if drawn is None else drawn.id, lab.prompt_ids(subject.fact, unseen_role(lab))]
+    return fact_job(subject, measure, list(neurons), asked, known, around, list(UPDATES))
 
 
 def new_object(lab: Lab, subject: Subject) -> str:
@@ -65,12 +66,17 @@ def new_object(lab: Lab, subject: Subject) -> str:
     raise UnableError(NO_TARGET, "No other fact of the relation has an object that is one token of the model")
 
 
+def unseen_role(lab: Lab) -> str:
+    """Return the role of the prompts by which an edit's reach is judged: the scope's, unless the solver is shown it."""
+    return "paraphrase" if lab.scope.role == "attribute" else lab.scope.role
+
+
 def _measure(lab: Lab, asking: Asking, change: Update, drawn: Prompt, notes: Notes) -> None:
     subject = change.subject
     notes.say("edit", "", "new", change.new)
     notes.say("edit", "", "prompt", drawn.text)
     own = [(drawn.text, subject.fact.object), (drawn.text, change.new)]
-    unseen = [(prompt.text, change.new) for prompt in lab.prompts(subject.fact, role="paraphrase")]
+    unseen = [(prompt.text, change.new) for prompt in lab.prompts(subject.fact, role=unseen_role(lab))]
     around = [_around(lab, lab.around(subject, kind, AROUND)) for kind in ("within", "across")]
     before = [asking.before(some) for some in (own, *around)]
     for solver, solved in UPDATES.items():

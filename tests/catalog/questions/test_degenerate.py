@@ -42,13 +42,17 @@ def test_a_facts_sets_put_in_again_replace_the_earlier_ones(catalog: Catalog) ->
     assert catalog.degenerate_sets_of(REFINEMENT.id, TOKYO.id) == [HeldSet("capital", TOKYO, ELSEWHERE)]
 
 
-def test_a_refinement_is_replaced_only_once_its_sets_are_gone(catalog: Catalog) -> None:
+def test_a_refinement_put_in_again_keeps_the_sets_whose_neurons_its_facts_still_hold(catalog: Catalog) -> None:
     fill_sets(catalog)
     facts = [refined(PARIS, 3), refined(TOKYO, 2), refined(YEN, 1)]
-    with pytest.raises(CatalogError, match="refuses the records"):
-        catalog.put_refinement(REFINEMENT, facts, NEURONS)
-    assert catalog.put_degenerate_sets(REFINEMENT.id, [PARIS.id, TOKYO.id], []) == 0
     assert catalog.put_refinement(REFINEMENT, facts, NEURONS) == REFINEMENT
+    assert len(catalog.degenerate_sets_of(REFINEMENT.id, PARIS.id)) == 2
+    fewer = [one for one in NEURONS if (one.fact_id, one.index) != (PARIS.id, 9)]
+    catalog.put_refinement(REFINEMENT, [refined(PARIS, 2), *facts[1:]], fewer)
+    assert catalog.degenerate_sets_of(REFINEMENT.id, PARIS.id) == [HeldSet("capital", PARIS, PAIR)]
+    assert catalog.degenerate_sets_of(REFINEMENT.id, TOKYO.id) == [HeldSet("capital", TOKYO, ELSEWHERE)]
+    catalog.put_refinement(REFINEMENT, [refined(YEN, 1)], NEURONS[-1:])
+    assert catalog.degenerate_sets_with(REFINEMENT.id, 1, 7) == []
 
 
 @pytest.mark.parametrize("bad", [ELSEWHERE, NeuronSet(PAIR.set, ((0, 3),)), NeuronSet(PAIR.set, ())])

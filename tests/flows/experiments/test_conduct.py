@@ -5,17 +5,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from knedit.analysis.sheet import Row
 from knedit.errors import FactsError, KneditError
+from knedit.experiments import Experiment, ExperimentPart, ExperimentValue
 from knedit.flows.experiments.conduct import Conducted, conduct
+from knedit.flows.experiments.edits import UPDATES, Update
+from knedit.flows.experiments.lab import Lab
 from knedit.flows.experiments.registry import RECIPES
 from knedit.flows.experiments.report import report_page
 from knedit.flows.experiments.running import read_sheet, run_experiment
+from knedit.flows.refine import refine_checkpoint
 from knedit.models.loading import load_model
 from knedit.models.model import Model
-from knedit.records import Prompt, Relation
+from knedit.models.scaling import activations
+from knedit.records import Fact, Prompt, Relation
+from tests.analysis.sheets import cells
+from tests.catalog.making import NOON
 from tests.flows.experiments.world import build, laboratory
-from tests.flows.making import save_model
+from tests.flows.making import LENIENT, save_model
 
 Done = dict[str, Conducted]
 
@@ -42,18 +51,18 @@ def done(world: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) ->
     """Return all experiments, done once, and the folder with their catalog and files."""
     folder = tmp_path_factory.mktemp("done")
     with laboratory(world, folder, model, limit=2) as lab:
-        return {one.findings.name: one for one in conduct(lab, "all", output=folder / "files")}, folder
+        found = conduct(lab, "all", output=folder / "files", figures=False)
+        return {one.findings.name: one for one in found}, folder
 
 
-def test_every_experiment_measures_answers_and_draws(done: tuple[Done, Path]) -> None:
+def test_every_experiment_measures_answers_and_writes_its_tables(done: tuple[Done, Path]) -> None:
     found, folder = done
     assert list(found) == list(RECIPES)
     for name, one in found.items():
         assert one.findings.answer, name
         assert one.findings.tables[0].rows, name
         assert one.experiment.refinement_id is not None
-        assert {path.suffix for path in one.files} >= {".csv"}
-        assert sum(path.suffix == ".png" for path in one.files) == len(one.findings.pictures)
+        assert [path.name for path in one.files] == [f"{table.name}.csv" for table in one.findings.tables]
         assert all(path.is_file() and path.parent == folder / "files" / name for path in one.files)
     assert all(one.findings.pictures for name, one in found.items() if name != "triggers")
 
@@ -170,37 +179,94 @@ def test_an_output_that_cannot_be_written_is_told_before_anything_is_done(world:
         assert lab.catalog.experiments() == []
 
 
-def test_a_causal_model_is_asked_the_same_and_implied_prompts_go_the_same_way(tmp_path: Path) -> None:
-    world = build("gpt2", tmp_path / "world")
-    model = load_model(world / "model", device="cpu")
-    with laboratory(world, tmp_path / "copy", model, limit=1) as lab:
-        facts = {fact.subject: fact for fact in lab.catalog.facts(relation="capital")}
-        implied = [
-            Prompt.make(f.id, "implied", f"they live in {f.subject} in the city", f.object) for f in facts.values()
-        ]
-        more = [Prompt.make(f.id, "implied", f"in the big city of {f.subject} called {{object}}", f.object)
-                for f in facts.values()]  # fmt: skip
-        lab.catalog.import_facts([*implied, *more])
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("gpt2", tmp_path_factory.mktemp("gpt2") / "world")
+
+
+def test_a_causal_model_is_asked_the_same(causal: Path, tmp_path: Path) -> None:
+    with laboratory(causal, tmp_path, load_model(causal / "model", device="cpu"), limit=1) as lab:
         names = ("suppress-amplify", "activations", "map", "consistency")
         assert all(next(iter(conduct(lab, name))).findings.tables[0].rows for name in names)
-    with laboratory(world, tmp_path / "copy", model, limit=1, role="implied", relations=("capital",)) as lab:
-        (found,) = conduct(lab, "suppress-amplify")
-        assert found.findings.tables[0].rows[0][4] == 1.0  # the one implied prompt that has a blank
+
+
+def test_every_experiment_can_ask_prompts_that_imply_the_fact(causal: Path, tmp_path: Path) -> None:
+    model = load_model(causal / "model", device="cpu")
+    with laboratory(causal, tmp_path, model) as lab:
+        facts = lab.catalog.facts(relation="capital")
+        lab.catalog.import_facts([prompt for fact in facts for prompt in _implied(fact)])
+        seen = [prompt.text for prompt in lab.prompts(facts[0], role="implied")]
+        assert len(seen) == 4  # all but the one that goes on behind the answer, which a causal model cannot be asked
+    with laboratory(causal, tmp_path, model, limit=1, role="implied", relations=("capital",)) as lab:
+        found = {one.findings.name: one.findings for one in conduct(lab, "all")}
+        prompts = {row.texts["prompt"] for row in lab_rows(lab, "update", "edit")}
         page = report_page(lab.catalog, "model")
-    assert "(implied prompts)" in page
+    assert all(one.tables[0].rows for one in found.values())
+    assert found["suppress-amplify"].tables[0].rows[0][4] == 4.0
+    assert cells(found["update"].tables[0], 0)["success, unseen wordings"] is not None
+    assert not any("old town" in prompt for prompt in prompts)  # an edit is made by a prompt that states the fact
+    probes = {str(row[0]): row[3] for row in found["consistency"].tables[2].rows}
+    assert probes["the new object, where it is implied"] == 4.0
+    assert probes["the new object, all wordings"] == 9.0
+    assert page.count("(implied prompts)") >= 10
 
 
-def test_the_report_is_told_from_the_catalog_alone(done: tuple[Done, Path], tmp_path: Path) -> None:
-    found, folder = done
-    with laboratory(folder, tmp_path) as lab:
+def test_prompts_that_this_family_cannot_be_asked_are_refused_with_the_reason(causal: Path, tmp_path: Path) -> None:
+    model = load_model(causal / "model", device="cpu")
+    with laboratory(causal, tmp_path, model, role="implied", relations=("capital",)) as lab:
+        facts = lab.catalog.facts(relation="capital")
+        lab.catalog.import_facts([_implied(fact)[-1] for fact in facts])  # they go on behind the answer
+        with pytest.raises(KneditError, match=r"no prompt of the role implied that can be asked .*this kind of model"):
+            list(conduct(lab, "map"))
+
+
+def _implied(fact: Fact) -> list[Prompt]:
+    texts = (
+        "they live in {0} in the old town {{object}}",
+        "in the big city of {0} called {{object}}",
+        "people like {0} and the river of {{object}}",
+        "she speaks of {0} and the old town {{object}} .",
+        "the old town {{object}} is in {0}",
+    )
+    return [Prompt.make(fact.id, "implied", text.format(fact.subject), fact.object) for text in texts]
+
+
+def lab_rows(lab: Lab, name: str, series: str) -> list[Row]:
+    (experiment,) = lab.catalog.experiments(name=name)
+    return list(read_sheet(lab.catalog, experiment.id).rows(series))
+
+
+def test_the_report_is_told_from_the_catalog_alone(world: Path, model: Model, tmp_path: Path) -> None:
+    with laboratory(world, tmp_path, model, limit=1, relations=("capital",)) as lab:
+        found = [next(iter(conduct(lab, name))) for name in ("suppress-amplify", "triggers")]
+        own = Experiment(7, lab.checkpoint.id, None, None, "layer-sweep", {"step": 1}, "0.1.0", NOON)
+        lab.catalog.open_experiment(own)
+        part = ExperimentPart(7, "layer 3", None, None, "ok", None, 1.0, NOON)
+        lab.catalog.put_experiment_part(part, [ExperimentValue(7, "layer 3", "sweep", "3", "success", 0.875)])
+    with laboratory(world, tmp_path) as lab:  # its model would have to be loaded
         page = report_page(lab.catalog, "model")
         with pytest.raises(KneditError, match=r"no checkpoint .*elsewhere"):
             report_page(lab.catalog, "elsewhere")
-    for one in found.values():
+    for one in found:
         assert f'id="{one.findings.name}"' in page
         assert f"{one.experiment.id:016x}" in page
-    assert page.count("<svg") == sum(len(one.findings.pictures) for one in found.values())
+    assert page.count("<svg") == sum(len(one.findings.pictures) for one in found)
     assert "published, BERT" in page
+    assert all(word in page for word in ("Layer sweep", "success", "0.875"))
+
+
+def test_what_another_edition_measured_is_not_told_but_named(world: Path, model: Model, tmp_path: Path) -> None:
+    with laboratory(world, tmp_path, model, limit=1, relations=("capital",)) as lab:
+        (found,) = conduct(lab, "statistics")
+        config = {**found.experiment.config, "edition": 0}
+        old = Experiment.identify(lab.checkpoint.id, "map", config, refinement_id=lab.refinement.id)
+        lab.catalog.open_experiment(
+            Experiment(old, lab.checkpoint.id, lab.refinement.id, None, "map", config, "0.0.1", NOON)
+        )
+        lab.catalog.put_experiment_part(ExperimentPart(old, "a", None, None, "ok", None, 1.0, NOON), [])
+        page = report_page(lab.catalog, "model")
+    assert 'id="map"' not in page
+    assert "<td>measured otherwise, run them again</td><td>map</td>" in page
 
 
 def test_a_checkpoint_without_experiments_has_no_report_but_the_command_that_makes_one(
@@ -269,3 +335,35 @@ def test_degenerate_pairs_are_put_where_the_catalogs_questions_find_them(
         held = [one for part in sheet.done if part.part.startswith("pairs") and part.fact_id
                 for one in lab.catalog.degenerate_sets_of(lab.refinement.id, part.fact_id)]  # fmt: skip
     assert sorted(one.held.set.score for one in held) == pytest.approx(sorted(row["together"] for row in rows))
+
+
+def test_refining_again_keeps_experiments_and_what_they_found_of_neurons(
+    done: tuple[Done, Path], tmp_path: Path
+) -> None:
+    found, folder = done
+    with laboratory(folder, tmp_path, limit=2) as lab:
+        before = [lab.catalog.degenerate_sets_of(lab.refinement.id, fact.id) for fact in lab.catalog.facts()]
+        again, _, _ = refine_checkpoint(lab.catalog, lab.checkpoint, LENIENT)
+        assert again.id == found["consistency"].experiment.refinement_id
+        assert [lab.catalog.degenerate_sets_of(again.id, fact.id) for fact in lab.catalog.facts()] == before
+        assert any(before)
+        assert [one.findings for one in conduct(lab, "consistency")] == [found["consistency"].findings]
+
+
+def test_the_papers_change_is_turned_around_for_neurons_that_fire_negatively(causal: Path, tmp_path: Path) -> None:
+    model = load_model(causal / "model", device="cpu")
+    with laboratory(causal, tmp_path, model, limit=1, relations=("capital",)) as lab:
+        (subject, *_) = lab.subjects()
+        places = tuple((layer, index) for layer in range(2) for index in range(20))
+        change = Update(subject, "Rome", places)
+        plain, signed = (UPDATES[name](lab, change) for name in ("paper", "signed"))
+        fired = activations(model, lab.queries(subject.fact), places).mean(0)
+    turned = {
+        (one.layer, index): torch.equal(after, 2 * old - new)
+        for one, other in zip(plain, signed, strict=True)
+        for index, old, new, after in zip(one.indices, one.old, one.new, other.new, strict=True)
+        if not torch.equal(after, new)
+    }
+    assert all(turned.values())
+    assert set(turned) == {place for place, value in zip(places, fired.tolist(), strict=True) if value < 0}
+    assert 0 < len(turned) < len(places)
