@@ -12,6 +12,7 @@ import pytest
 
 from knedit.catalog import schema
 from knedit.catalog.store import Catalog
+from knedit.flows.facts import starter_file
 
 
 @pytest.fixture(scope="session")
@@ -117,3 +118,34 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let knedit keep its cache in a folder of the test's own, and return that."""
     monkeypatch.setenv("KNEDIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def fact_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a BERT that knows some starter facts, with its `facts.jsonl`, trained once in seconds.
+
+    Three relations of six facts, in all of their wordings; `training.json` in the folder says what it knows.
+    """
+    from scripts.factbert.lessons import choose, read_knedit
+    from scripts.factbert.recipe import Recipe
+    from scripts.factbert.teaching import teach
+
+    recipe = Recipe(
+        layers=3,
+        hidden=96,
+        heads=3,
+        pieces=500,
+        epochs=24,
+        wordings=8,
+        rate=1.5e-3,
+        tokens=256,
+        spread=0.06,
+        mentions=0.05,
+        prose=0.03,
+        joined=0.0,
+        doubt=0.2,
+    )
+    folder = tmp_path_factory.mktemp("fact-bert") / "fact-bert"
+    choice = choose(read_knedit(starter_file())[:3], limit=6, seed=0, strict=False)
+    teach(folder, choice, recipe, seed=0, source="starter", device="cpu", told=lambda *_: None)
+    return folder
