@@ -20,7 +20,6 @@ from knedit.errors import CheckpointError
 from scripts.factbert.corpus import NOTHING, Batch, Corpus
 from scripts.factbert.recipe import Recipe
 
-UNFINISHED = ".training"
 _WARM, _CLIP, _BETAS = 0.05, 1.0, (0.9, 0.98)
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class Course:
 def new_network(recipe: Recipe, tokenizer: Any, *, seed: int) -> Any:
     """Return a BERT with random weights from the seed."""
     torch.manual_seed(seed)
-    return BertForMaskedLM(
+    net: Any = BertForMaskedLM(
         BertConfig(
             vocab_size=len(tokenizer),
             hidden_size=recipe.hidden,
@@ -47,11 +46,20 @@ def new_network(recipe: Recipe, tokenizer: Any, *, seed: int) -> Any:
             max_position_embeddings=recipe.positions,
             hidden_dropout_prob=recipe.dropout,
             attention_probs_dropout_prob=0.0,
-            type_vocab_size=2,
             initializer_range=recipe.spread,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    _silence(net)
+    return net
+
+
+@torch.no_grad()
+def _silence(net: Any) -> None:
+    """Let each block add nothing to its input at first: a deep BERT stands still for long if it begins in a tumult."""
+    for block in net.bert.encoder.layer:
+        for down in (block.attention.output.dense, block.output.dense):
+            down.weight.zero_()
 
 
 def train(
