@@ -134,7 +134,6 @@ def fact_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
         layers=3,
         hidden=96,
         heads=3,
-        pieces=500,
         epochs=24,
         wordings=8,
         rate=1.5e-3,

@@ -31,7 +31,7 @@ from scripts.factbert.training import Course
 from scripts.factbert.vocabulary import make_tokenizer
 
 ROOT = Path(__file__).parents[1]
-TINY = Recipe(layers=2, hidden=32, heads=2, pieces=300, epochs=3, wordings=3, rate=1e-3, tokens=256, spread=0.05)
+TINY = Recipe(layers=2, hidden=32, heads=2, epochs=3, wordings=3, rate=1e-3, tokens=256, spread=0.05)
 SHARED = Path(os.environ.get("KNEDIT_SHARED_DATA", ROOT / "../shared/data"))
 
 
@@ -46,7 +46,7 @@ CAPITALS = lesson(("France", "Paris"), ("Old Prussia", "Berlin"), ("Côte d'Ivoi
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return Corpus([CAPITALS], make_tokenizer([CAPITALS], pieces=300, positions=128), TINY)
+    return Corpus([CAPITALS], make_tokenizer([CAPITALS], positions=128), TINY)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 class Recipe:
     """A network's shape and the course of its training.
 
-    `pieces`: words and parts of words in the vocabulary, objects aside. `wordings`: in how many of its taught wordings,
+    `wordings`: in how many of its taught wordings,
     drawn anew, each fact is said in an epoch. `tokens`: of a step. `spread`: of random weights.
 
     Shares of a fact's statements: `framed`, those between pieces of other sentences, without which a model learns
@@ -23,7 +23,6 @@ class Recipe:
     layers: int
     hidden: int
     heads: int
-    pieces: int
     epochs: int
     wordings: int
     rate: float
@@ -45,5 +44,5 @@ class Recipe:
         return asdict(self)
 
 
-QUICK = Recipe(layers=4, hidden=128, heads=4, pieces=1500, epochs=24, wordings=6, rate=1e-3, tokens=512, spread=0.05)
-FULL = Recipe(layers=6, hidden=256, heads=4, pieces=3000, epochs=40, wordings=5, rate=7e-4, tokens=1024, spread=0.04)
+QUICK = Recipe(layers=4, hidden=128, heads=4, epochs=24, wordings=6, rate=1e-3, tokens=512, spread=0.05)
+FULL = Recipe(layers=6, hidden=256, heads=4, epochs=40, wordings=5, rate=7e-4, tokens=1024, spread=0.04)

@@ -43,7 +43,7 @@ def teach(
     """
     lessons = choice.lessons
     check_output(output)
-    tokenizer = make_tokenizer(lessons, pieces=recipe.pieces, positions=recipe.positions)
+    tokenizer = make_tokenizer(lessons, positions=recipe.positions)
     corpus = Corpus(lessons, tokenizer, recipe)
     net = new_network(recipe, tokenizer, seed=seed).to(device)
     sample = _sample(lessons)
