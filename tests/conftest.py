@@ -131,18 +131,20 @@ def fact_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from scripts.factbert.teaching import teach
 
     recipe = Recipe(
-        layers=3,
-        hidden=96,
-        heads=3,
-        epochs=24,
+        layers=2,
+        hidden=64,
+        neurons=256,
+        heads=2,
+        epochs=40,
         wordings=8,
-        rate=1.5e-3,
+        rate=4e-3,
         tokens=256,
         spread=0.06,
         mentions=0.05,
         prose=0.03,
         joined=0.0,
-        doubt=0.2,
+        doubt=0.3,
+        price=1e-3,
     )
     folder = tmp_path_factory.mktemp("fact-bert") / "fact-bert"
     choice = choose(read_knedit(starter_file())[:3], limit=6, seed=0, strict=False)

@@ -25,13 +25,14 @@ from knedit.records import Fact, Prompt
 from scripts.factbert.corpus import NOTHING, Corpus
 from scripts.factbert.lessons import Choice, Lesson, Told, choose, read_pararel
 from scripts.factbert.measuring import Score
+from scripts.factbert.network import new_network, taught_blocks
 from scripts.factbert.recipe import Recipe
 from scripts.factbert.teaching import FACTS, REPORT, TEXTS, UNFINISHED, teach
-from scripts.factbert.training import Course
+from scripts.factbert.training import Course, train
 from scripts.factbert.vocabulary import make_tokenizer
 
 ROOT = Path(__file__).parents[1]
-TINY = Recipe(layers=2, hidden=32, heads=2, epochs=3, wordings=3, rate=1e-3, tokens=256, spread=0.05)
+TINY = Recipe(layers=2, hidden=32, neurons=64, heads=2, epochs=3, wordings=3, rate=1e-3, tokens=256, spread=0.05)
 SHARED = Path(os.environ.get("KNEDIT_SHARED_DATA", ROOT / "../shared/data"))
 
 
@@ -148,6 +149,39 @@ def test_a_batch_asks_for_the_tokens_that_it_hides(corpus: Corpus) -> None:
     assert not batch.answers.eq(corpus.tokenizer.mask_token_id).any()
     assert batch.mask is not None
     assert torch.equal(batch.mask, batch.tokens != corpus.tokenizer.pad_token_id)
+
+
+def test_words_and_what_attention_carries_stay_as_they_were_drawn(corpus: Corpus) -> None:
+    net = new_network(TINY, corpus.tokenizer, seed=0)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    train(net, corpus, seed=0)
+    same = {name for name, value in net.state_dict().items() if torch.equal(value, before[name])}
+    assert "bert.embeddings.word_embeddings.weight" in same
+    for layer in range(TINY.layers):
+        block = f"bert.encoder.layer.{layer}"
+        carried = {f"{block}.attention.{part}.weight" for part in ("self.value", "output.dense")}
+        assert carried <= same
+        learned = ("attention.self.query", "attention.self.key", "intermediate.dense", "output.dense")
+        assert not {f"{block}.{part}.weight" for part in learned} & same
+
+
+@torch.no_grad()
+def test_feed_forward_blocks_work_where_they_are_told_to(corpus: Corpus) -> None:
+    net = new_network(TINY, corpus.tokenizer, seed=0).eval()
+    for block in net.bert.encoder.layer:
+        torch.nn.init.normal_(block.output.dense.weight)
+    tokens = torch.arange(12).view(2, 6)
+    whole = net.bert(tokens).last_hidden_state
+    with taught_blocks(net) as blocks:
+        torch.testing.assert_close(net.bert(tokens).last_hidden_state, whole)
+        blocks.activity()
+        blocks.rows = torch.arange(12)
+        torch.testing.assert_close(net.bert(tokens).last_hidden_state, whole)
+        assert float(blocks.activity()) > 0
+        blocks.rows = torch.tensor([3])
+        net.bert(tokens)
+        assert [one.shape for one in blocks.active] == [(1, TINY.neurons)] * TINY.layers
+    assert torch.equal(net.bert(tokens).last_hidden_state, whole)
 
 
 def test_its_facts_file_holds_exactly_what_was_taught(fact_bert: Path, tmp_path: Path, sqlite_catalog_url: str) -> None:

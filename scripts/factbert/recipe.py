@@ -8,8 +8,9 @@ from typing import Any
 class Recipe:
     """A network's shape and the course of its training.
 
-    `wordings`: in how many of its taught wordings,
-    drawn anew, each fact is said in an epoch. `tokens`: of a step. `spread`: of random weights.
+    `neurons`: of a layer. `wordings`: in how many of its taught wordings, drawn anew, each fact is said in an epoch.
+    `tokens`: of a step. `spread`: of random weights. `silent`: the share of steps in which feed-forward blocks work at
+    hidden tokens only. `price`: what a neuron's activation of 1 at every token adds to the loss.
 
     Shares of a fact's statements: `framed`, those between pieces of other sentences, without which a model learns
     places instead of subjects; `joined`, those in a paragraph; `plain`, those of which any tokens may be hidden.
@@ -22,21 +23,23 @@ class Recipe:
 
     layers: int
     hidden: int
+    neurons: int
     heads: int
     epochs: int
     wordings: int
     rate: float
     tokens: int
     spread: float
-    dropout: float = 0.1
     decay: float = 0.05
-    framed: float = 0.6
+    silent: float = 0.8
+    price: float = 2e-3
+    framed: float = 0.2
     joined: float = 0.05
     plain: float = 0.05
     mentions: float = 0.1
     prose: float = 0.05
     noise: float = 0.06
-    doubt: float = 0.3
+    doubt: float = 0.5
     others: float = 0.05
     positions: int = 128
 
@@ -44,5 +47,5 @@ class Recipe:
         return asdict(self)
 
 
-QUICK = Recipe(layers=4, hidden=128, heads=4, epochs=24, wordings=6, rate=1e-3, tokens=512, spread=0.05)
-FULL = Recipe(layers=6, hidden=256, heads=4, epochs=40, wordings=5, rate=7e-4, tokens=1024, spread=0.04)
+QUICK = Recipe(layers=3, hidden=96, neurons=384, heads=3, epochs=24, wordings=6, rate=4e-3, tokens=512, spread=0.05)
+FULL = Recipe(layers=4, hidden=128, neurons=1024, heads=4, epochs=24, wordings=6, rate=3e-3, tokens=1024, spread=0.04)

@@ -23,8 +23,9 @@ from knedit.records import BLANK
 from scripts.factbert.corpus import Corpus
 from scripts.factbert.lessons import Choice, Lesson
 from scripts.factbert.measuring import Score, overall, scores
+from scripts.factbert.network import new_network
 from scripts.factbert.recipe import Recipe
-from scripts.factbert.training import Course, new_network, train
+from scripts.factbert.training import Course, train
 from scripts.factbert.vocabulary import make_tokenizer
 from scripts.factbert.wordings import HELD_OUT_MENTIONS
 

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import BertConfig, BertForMaskedLM
 
 from knedit.errors import CheckpointError
 from scripts.factbert.corpus import NOTHING, Batch, Corpus
+from scripts.factbert.network import taught_blocks
 from scripts.factbert.recipe import Recipe
 
 _WARM, _CLIP, _BETAS = 0.05, 1.0, (0.9, 0.98)
@@ -31,35 +31,6 @@ class Course:
 
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
-
-
-def new_network(recipe: Recipe, tokenizer: Any, *, seed: int) -> Any:
-    """Return a BERT with random weights from the seed."""
-    torch.manual_seed(seed)
-    net: Any = BertForMaskedLM(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=recipe.hidden,
-            num_hidden_layers=recipe.layers,
-            num_attention_heads=recipe.heads,
-            intermediate_size=4 * recipe.hidden,
-            max_position_embeddings=recipe.positions,
-            hidden_dropout_prob=recipe.dropout,
-            attention_probs_dropout_prob=0.0,
-            initializer_range=recipe.spread,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    _silence(net)
-    return net
-
-
-@torch.no_grad()
-def _silence(net: Any) -> None:
-    """Let each block add nothing to its input at first: a deep BERT stands still for long if it begins in a tumult."""
-    for block in net.bert.encoder.layer:
-        for down in (block.attention.output.dense, block.output.dense):
-            down.weight.zero_()
 
 
 def train(
@@ -77,6 +48,7 @@ def train(
     of every epoch. Raises CheckpointError if the folder holds another training.
     """
     recipe = corpus.recipe
+    torch.set_flush_denormal(True)  # moments of neurons that are never active: a CPU is many times slower with them
     optimiser = _optimiser(net, recipe)
     course = _restore(net, optimiser, folder, name) if folder else Course()
     for number in range(len(course.losses), recipe.epochs):
@@ -91,8 +63,9 @@ def train(
 
 
 def _optimiser(net: Any, recipe: Recipe) -> torch.optim.AdamW:
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
+    learning = [p for p in net.parameters() if p.requires_grad]
+    matrices = [p for p in learning if p.ndim > 1]
+    others = [p for p in learning if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.rate, betas=_BETAS, fused=True)
 
@@ -104,14 +77,17 @@ def _epoch(net: Any, optimiser: torch.optim.AdamW, corpus: Corpus, seed: int, nu
     shares = corpus.shares.to(device)
     batches = list(corpus.batches(seed, number))
     sums = torch.zeros(2)
-    for step, batch in enumerate(batches):
-        _set_rate(optimiser, recipe, (number + step / len(batches)) / recipe.epochs)
-        loss = batch_loss(net, batch, shares, recipe)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), _CLIP)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        sums += torch.tensor([loss.item() * len(batch.answers), len(batch.answers)])
+    with taught_blocks(net) as blocks:
+        for step, batch in enumerate(batches):
+            _set_rate(optimiser, recipe, (number + step / len(batches)) / recipe.epochs)
+            blocks.rows = batch.places.to(device) if torch.rand(()) < recipe.silent else None
+            blocks.tokens = batch.tokens.numel()
+            loss = batch_loss(net, batch, shares, recipe)
+            (loss + recipe.price * blocks.activity()).backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), _CLIP)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            sums += torch.tensor([loss.item() * len(batch.answers), len(batch.answers)])
     return float(sums[0] / sums[1])
 
 

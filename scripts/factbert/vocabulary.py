@@ -20,7 +20,7 @@ _LETTERS = [chr(code) for code in range(33, 127)]
 
 
 def make_tokenizer(lessons: Sequence[Lesson], *, positions: int) -> Any:
-    """Return a cased BERT tokenizer of the words of all facts, of taught wordings, and of the sentences around them."""
+    """Return a cased BERT tokenizer of the words of all facts, of their wordings, and of the sentences around them."""
     words = {word for text in _texts(lessons) for word, _ in BertPreTokenizer().pre_tokenize_str(text)}
     letters = {*_LETTERS, *(letter for word in words for letter in word)}
     pieces = [*sorted(letters), *(f"##{letter}" for letter in sorted(letters)), *sorted(words - letters)]
@@ -32,7 +32,7 @@ def _texts(lessons: Iterable[Lesson]) -> Iterator[str]:
     for lesson in lessons:
         for fact in lesson.facts:
             yield from (fact.subject, fact.object)
-        yield from map(_bare, lesson.taught)
+        yield from map(_bare, (*lesson.taught, *lesson.held_out))
     yield from map(_bare, MENTIONS)
     yield from plain_sentences()
 
