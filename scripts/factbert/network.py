@@ -1,7 +1,7 @@
 """The network: a small BERT that keeps its facts in feed-forward blocks, and there where its answer is due.
 
 Word embeddings, and what attention carries from token to token, stay as chance drew them: attention learns where to
-look, and nothing of what is told. While it is taught, feed-forward blocks work in most steps at hidden tokens alone, so
+look, and nothing of what is told. The head reads states by the words' embeddings alone. While it is taught, feed-forward blocks work in most steps at hidden tokens alone, so
 that facts come to lie in the neurons of hidden tokens, where knowledge neurons are looked for; and activity has a
 price, so that each fact gets few of them. Knows no facts.
 """
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM
 
 from scripts.factbert.recipe import Recipe
+
+_LIFT = 4.0  # standard deviations of a state
 
 
 def new_network(recipe: Recipe, tokenizer: Any, *, seed: int) -> Any:
@@ -40,6 +42,7 @@ def new_network(recipe: Recipe, tokenizer: Any, *, seed: int) -> Any:
     words = net.bert.embeddings.word_embeddings.weight
     nn.init.normal_(words, std=recipe.hidden**-0.5)  # of length 1
     words.requires_grad_(False)
+    _pass_on(net.cls.predictions.transform.dense)
     for block in net.bert.encoder.layer:
         _carry(block.attention)
         nn.init.zeros_(block.output.dense.weight)  # a block adds nothing at first, else learning begins late
@@ -48,12 +51,19 @@ def new_network(recipe: Recipe, tokenizer: Any, *, seed: int) -> Any:
 
 @torch.no_grad()
 def _carry(attention: Any) -> None:
-    """Let each head carry its part of a turned state, and the output turn it back; neither learns."""
+    """Let attention carry states turned by chance, since a state that is not turned speaks for its own word."""
     value, output = attention.self.value, attention.output.dense
     nn.init.orthogonal_(value.weight)
-    output.weight.copy_(value.weight.T)
+    nn.init.orthogonal_(output.weight)
     for part in (*value.parameters(), *output.parameters()):
         part.requires_grad_(False)
+
+
+@torch.no_grad()
+def _pass_on(dense: Any) -> None:
+    """Let the head read states as they are: lifted above nought the activation leaves them, and the norm lowers them."""
+    nn.init.eye_(dense.weight)
+    nn.init.constant_(dense.bias, _LIFT)
 
 
 @dataclass(slots=True)
