@@ -48,13 +48,16 @@ def read_about(path: Path) -> Mapping[str, str] | None:
     return None if opened is None else opened[0]
 
 
-def read_moments(path: Path) -> tuple[Mapping[str, str], Tables] | None:
-    """Return what a file's tables are of, and the tables; None where there is no file. Raises CheckpointError."""
+def read_moments(path: Path, *, only: str | None = None) -> tuple[Mapping[str, str], Tables] | None:
+    """Return what a file's tables are of, and the tables, or one of them; None where there is no file.
+
+    Raises CheckpointError.
+    """
     opened = _opened(path)
     if opened is None:
         return None
     about, file = opened
-    return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    return about, {name: file.get_tensor(name) for name in file.keys() if only in (None, name)}  # noqa: SIM118
 
 
 def _opened(path: Path) -> tuple[Mapping[str, str], Any] | None:

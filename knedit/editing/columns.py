@@ -55,7 +55,14 @@ def choose_columns(noise: Noise, keys: Tensor, *, limit: int, barred: Collection
     return Columns(tuple(chosen), tuple(torch.tensor(gains, dtype=torch.float64).cumsum(0).tolist()))
 
 
-def editability(noise: Noise, key: Tensor, columns: Sequence[int]) -> float:
-    """Return e(J) of some columns; `key` [F] in float64."""
-    own = key[list(columns)]
-    return float(own @ torch.linalg.solve(noise.block(columns), own))
+def editability(noise: Noise, keys: Tensor, columns: Sequence[int]) -> float:
+    """Return e(J) of some columns, for one key [F] or for several [u, F] that are to be given the same answer: float64.
+
+    That is 1 / (1ᵀ (K_J M_JJ⁻¹ K_Jᵀ)⁻¹ 1); 0 where the keys cannot be told from nothing.
+    """
+    own = keys.reshape(-1, keys.shape[-1])[:, list(columns)]
+    gram = own @ torch.linalg.solve(noise.block(columns), own.T)
+    ones = gram.new_ones(len(gram), 1)
+    answers, failed = torch.linalg.solve_ex(gram, ones)
+    damage = float(answers.sum())
+    return 1 / damage if not int(failed) and damage > 0 else 0.0

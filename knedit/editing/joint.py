@@ -7,7 +7,9 @@ files. Sources: Meng et al. (ROME, NeurIPS 2022; MEMIT, ICLR 2023), Gupta et al.
 Shapes: u facts, n keys, F neurons of a layer, D hidden.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -15,12 +17,14 @@ import torch
 from torch import Tensor
 
 from knedit.editing.apply import edited
+from knedit.editing.around import Mixture, Region, Surroundings, kept_too
 from knedit.editing.closed_form import factor_of, selector
 from knedit.editing.columns import choose_columns, editability
 from knedit.editing.decoys import decoys_of
+from knedit.editing.objectives import ending
 from knedit.editing.prior import NEUTRAL, subject_free
 from knedit.editing.solve import ValueChange
-from knedit.editing.statistics import Moment, Noise, Pricing, Statistics, noise_of
+from knedit.editing.statistics import Noise, Pricing
 from knedit.editing.targets import Search, Sought, Target, target_values
 from knedit.editing.wishes import Variety, Wish, contexts_of
 from knedit.errors import EditError
@@ -45,7 +49,7 @@ class Recipe:
     layers: tuple[int, ...]
     columns: int = 64
     shared: bool = False
-    tolerance: float = 0.02
+    tolerance: float = 0.1
     together: int = 4
     decoys: int = 24
     margin: float = 0.2
@@ -57,9 +61,26 @@ class Recipe:
     variety: Variety = field(default_factory=Variety)
     erasing: Variety = field(default_factory=lambda: Variety(wordings=8))
 
+    def for_facts(self, n_layers: int, n_facts: int) -> "Recipe":
+        """Return the recipe for so many facts of one model, those counted that its weights were given before.
+
+        What an answer does to its own surroundings it does alone, but what all of them do to running text adds up: the
+        more facts, the more layers share them, the more text counts beside the rest, and the less a fact may cost.
+        """
+        price = replace(self.pricing, text=self.pricing.text * (1 + n_facts / FEW))
+        share = min(n_facts / MANY, 1.0)
+        stop = max(self.search.stop, share * self.holding.stop)  # an answer need not be as sure as one's own
+        search = replace(self.search, stop=stop, worth=self.search.worth + n_facts * SHARE)
+        return replace(self, layers=widened(self.layers, n_layers, n_facts), pricing=price, search=search)
+
     def variety_of(self, wish: Wish) -> Variety:
         """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
         return self.erasing if wish.new is None else self.variety
+
+
+Groups = tuple[tuple[int, ...], ...]
+FEW, MANY = 15, 250  # facts of a plan at which text counts twice as much, and an answer need be no surer than is held
+SHARE = 4e-6  # nats that one fact must gain for a unit of damage, for each fact of a plan
 
 
 def default_layers(n_layers: int) -> tuple[int, ...]:
@@ -72,50 +93,22 @@ def default_layers(n_layers: int) -> tuple[int, ...]:
 
 
 def widened(layers: Sequence[int], n_layers: int, n_facts: int) -> tuple[int, ...]:
-    """Return the layers that so many facts need together: up to twice as many as one does, the next ones above.
+    """Return the layers that so many facts need together: up to three times what one does, the next ones above.
 
     The more facts share a layer's columns, the more each answer costs the rest. Measured on SmolLM2-135M: 100 facts
     raise the perplexity of running text by 1.3 % in 6 layers and by 0.7 % in 10.
     """
-    share = min(max((n_facts - 25) / 225, 0.0), 1.0)
+    share = min(max((n_facts - 25) / 225, 0.0), 2.0)
     above = range(max(layers) + 1, n_layers)
     return (*sorted(layers), *above[: round(share * len(layers))])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Neighbours:
-    """Subjects that an edit must leave alone, and their keys [n, F] a layer in the subjects' order.
-
-    `around` are keys [m, F] a layer at other tokens of their prompts.
-    """
-
-    subjects: tuple[str, ...]
-    keys: Mapping[int, Tensor]
-    around: Mapping[int, Tensor] = field(default_factory=dict)
-
-    def without(self, subjects: frozenset[str], layer: int) -> Tensor:
-        kept = [number for number, subject in enumerate(self.subjects) if subject not in subjects]
-        return self.keys[layer][kept].double().cpu()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
-    """What a solve knows beside the model: statistics, each relation's other subjects, sentences to put before prompts.
-
-    `kept` are facts that must stay as they are, protected ones and those that earlier edits changed: their keys are
-    priced one by one. `barred` are columns of a layer that no wish may have.
-    """
-
-    statistics: Statistics
-    sentences: Sequence[str]
-    neighbours: Mapping[str, Neighbours] = field(default_factory=dict)
-    kept: Neighbours | None = None
-    barred: Mapping[int, frozenset[int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Solved:
-    """One wish with its columns, their editability e and its mean key [F], each by layer, and its search's result."""
+    """One wish with its columns, their editability e and its mean keys [g, F], each by layer, and its search's result.
+
+    There is one key for each group of contexts that are alike at the subject.
+    """
 
     wish: Wish
     columns: Mapping[int, tuple[int, ...]]
@@ -165,12 +158,15 @@ class Plan:
         self.subjects = frozenset(wish.subject for wish in wishes)
         self.solved: list[Solved] = []
         self._sought: list[Sought] = []
+        self._groups: list[Groups] = []
         self._factors: dict[int, Tensor] = {}
-        self._near = {layer: Moment.empty(model.layout.ffn_width) for layer in recipe.layers}
-        self._noises: dict[tuple[tuple[str, ...], int], Noise] = {}
+        self._mixture = Mixture(around, recipe.pricing, recipe.layers, model.layout.ffn_width)
+        self._regions: dict[str, Region] = {}
+        self._counts: Counter[str] = Counter()  # wishes of a region that were searched
 
     def search(self, wishes: Sequence[Wish]) -> None:
         """Choose columns and search vectors for some of the wishes, each as if it were alone."""
+        self._enter({wish.relation for wish in wishes})
         contexts = [contexts_of(wish, self.around.sentences, self.recipe.variety_of(wish)) for wish in wishes]
         sought = []
         for wish, own in zip(wishes, contexts, strict=True):
@@ -181,29 +177,35 @@ class Plan:
                 priors = subject_free(self.model, wish, texts, self.recipe.neutral)
                 sought.append(Sought(queries, weights, "erase", tuple(self.recipe.margin * p for p in priors)))
             else:
-                sought.append(Sought(queries, weights, "update"))
-        decoys = [self._decoys(wish, one) for wish, one in zip(wishes, sought, strict=True)]
+                sought.append(Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update"))
+        recipe = self.recipe
+        decoys = [self._decoys(wish) for wish in wishes]
         columns: list[dict[int, tuple[int, ...]]] = [{} for _ in wishes]
         prices: list[dict[int, float]] = [{} for _ in wishes]
 
+        groups: list[Groups] = [() for _ in wishes]
+
         def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
+            groups[fact] = alike(keys)
             for layer, rows in keys.items():
-                near = self._near_keys(rows, sought[fact].weights, decoys[fact].get(layer))
-                noise = self._noise((wishes[fact].relation,), layer).beside(near)
-                key = mean_key(rows, sought[fact].weights)
-                columns[fact][layer], prices[fact][layer] = self._columns(noise, key, wishes[fact], layer)
+                near = self._near_keys(rows, sought[fact].weights, groups[fact], decoys[fact].get(layer))
+                region = self._regions[wishes[fact].relation]
+                noise = kept_too(region.noise(layer), self.around, recipe.pricing, self.subjects, layer).beside(near)
+                means = mean_keys(rows, sought[fact].weights, groups[fact])
+                columns[fact][layer], prices[fact][layer] = self._columns(noise, means, wishes[fact], layer)
             return prices[fact]
 
-        recipe = self.recipe
         found = target_values(self.model, sought, recipe.layers, search=recipe.search, price=price)
         for fact, target in enumerate(found):
             weights = sought[fact].weights
             for layer, rows in target.keys.items():
-                self._near[layer].add(self._near_keys(rows, weights, decoys[fact].get(layer)))
-            means = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
+                self._mixture.add(layer, self._near_keys(rows, weights, groups[fact], decoys[fact].get(layer)))
+            means = {layer: mean_keys(rows, weights, groups[fact]) for layer, rows in target.keys.items()}
             kept = replace(target, keys={})  # thousands of facts' contexts would fill the memory
             self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, kept))
+            self._counts[wishes[fact].relation] += 1
         self._sought += sought
+        self._groups += groups
 
     def changes(self) -> tuple[ValueChange, ...]:
         """Return the value vectors that give every searched wish its vectors, and what the edited network lacked still.
@@ -212,6 +214,7 @@ class Plan:
         """
         layers = sorted(self.recipe.layers)
         self._factors.clear()
+        self._enter(frozenset())
         columns = {layer: self._columns_of(layer) for layer in layers}
         olds = {layer: self.model.value_vectors(layer, columns[layer]).double().cpu() for layer in layers}
         found = tuple(self._change(layer, self.solved, columns[layer], olds[layer]) for layer in layers)
@@ -252,34 +255,30 @@ class Plan:
                     now = replace(one.target, left=target.left, worst=target.worst, converged=held)
                     self.solved[number] = replace(one, target=now)
                     if target.steps:
-                        found[number] = self._lacking(one, self._sought[number], target)
+                        found[number] = self._lacking(number, target)
         return found
 
-    def _lacking(self, one: Solved, sought: Sought, target: Target) -> Solved:
-        """Return what one wish lacks, with the mean key of the contexts that lack it."""
-        weights = [w if open_ else 0.1 * w for w, open_ in zip(sought.weights, target.open_, strict=True)]
-        keys = {layer: mean_key(rows, weights) for layer, rows in target.keys.items()}
-        return replace(one, keys=keys, target=replace(target, keys={}))
+    def _lacking(self, number: int, target: Target) -> Solved:
+        """Return what one wish lacks, with the mean keys of the contexts that lack it."""
+        weights = self._sought[number].weights
+        counts = [w if open_ else 0.1 * w for w, open_ in zip(weights, target.open_, strict=True)]
+        keys = {layer: mean_keys(rows, counts, self._groups[number]) for layer, rows in target.keys.items()}
+        return replace(self.solved[number], keys=keys, target=replace(target, keys={}))
 
     def _columns_of(self, layer: int) -> tuple[int, ...]:
         """Return the columns of a layer that the plan changes."""
         if self.recipe.shared and self.recipe.columns:
-            noise = self._known(layer)
-            keys = torch.stack([one.keys[layer] for one in self.solved])
+            noise = self._mixture.noise(layer, self.subjects)
+            keys = torch.cat([one.keys[layer] for one in self.solved])
             barred = self.around.barred.get(layer, frozenset())
             return tuple(sorted(choose_columns(noise, keys, limit=self.recipe.columns, barred=barred).indices))
         return tuple(sorted({column for one in self.solved for column in one.columns[layer]}))
 
-    def _known(self, layer: int) -> Noise:
-        """Return all that the plan's answers must say little to."""
-        known = self._noise(tuple(sorted({one.wish.relation for one in self.solved})), layer)
-        return Noise(known.dense + self._near[layer].total / len(self.solved), known.single)
-
     def _change(self, layer: int, wanted: Sequence[Solved], columns: Sequence[int], old: Tensor) -> ValueChange:
-        keys = torch.stack([one.keys[layer] for one in wanted])
-        wished = torch.stack([one.target.offsets[layer] for one in wanted])
+        keys = torch.cat([one.keys[layer] for one in wanted])
+        wished = torch.cat([one.target.offsets[layer].expand(len(one.keys[layer]), -1) for one in wanted])
         if layer not in self._factors:
-            self._factors[layer] = factor_of(self._known(layer), columns)
+            self._factors[layer] = factor_of(self._mixture.noise(layer, self.subjects), columns)
         deltas = wished.T @ selector(self._factors[layer], keys, columns, tolerance=self.recipe.tolerance).weights
         if not torch.isfinite(deltas).all():
             raise EditError(
@@ -289,48 +288,42 @@ class Plan:
             )
         return ValueChange(layer, tuple(columns), old, old + deltas.T)
 
-    def _columns(self, noise: Noise, key: Tensor, wish: Wish, layer: int) -> tuple[tuple[int, ...], float]:
+    def _columns(self, noise: Noise, keys: Tensor, wish: Wish, layer: int) -> tuple[tuple[int, ...], float]:
         barred = self.around.barred.get(layer, frozenset())
         if not self.recipe.columns:
-            every = tuple(column for column in range(len(key)) if column not in barred)
-            return every, editability(noise, key, every)
-        found = choose_columns(noise, key, limit=self.recipe.columns, barred=barred)
+            every = tuple(column for column in range(keys.shape[-1]) if column not in barred)
+            return every, editability(noise, keys, every)
+        lengths = keys.norm(dim=1, keepdim=True).clamp(min=1e-12)  # so that none of several keys is overlooked
+        found = choose_columns(noise, keys / lengths, limit=self.recipe.columns, barred=barred)
         if not found.indices:
             raise EditError("the subject moves no neuron of a layer", wish.target, "Choose other layers.")
-        return tuple(sorted(found.indices)), found.editability[-1]
+        chosen = tuple(sorted(found.indices))
+        return chosen, editability(noise, keys, chosen)
 
-    def _noise(self, relations: tuple[str, ...], layer: int) -> Noise:
-        """Return M without the wishes' own share; of one relation at a time, so that memory holds few of them."""
-        if (relations, layer) not in self._noises:
-            if any(others != relations for others, _ in self._noises):
-                self._noises.clear()
-            self._noises[relations, layer] = self._beside_kept(Noise(self._dense(relations, layer)), layer)
-        return self._noises[relations, layer]
+    def _enter(self, relations: Set[str]) -> None:
+        """Make the surroundings of some relations; what others' wishes must say little to is counted in and dropped."""
+        for relation in self._regions.keys() - relations:
+            region = self._regions.pop(relation)
+            if self._counts[relation]:
+                self._mixture.add_region(region, self._counts.pop(relation))
+        for relation in sorted(relations - self._regions.keys()):
+            self._regions[relation] = Region(self.around, self.recipe.pricing, relation, self.subjects)
 
-    def _dense(self, relations: Sequence[str], layer: int) -> Tensor:
-        known = [self.around.neighbours[name] for name in relations if name in self.around.neighbours]
-        others = torch.cat([one.without(self.subjects, layer) for one in known]) if known else None
-        told = [one.around[layer] for one in known if layer in one.around]
-        prompts = torch.cat(told) if told else None
-        return noise_of(self.around.statistics, layer, self.recipe.pricing, others, prompts).dense
-
-    def _beside_kept(self, noise: Noise, layer: int) -> Noise:
-        if self.around.kept is None:
-            return noise
-        return noise.beside(self.around.kept.without(self.subjects, layer) * self.recipe.pricing.kept**0.5)
-
-    def _decoys(self, wish: Wish, sought: Sought) -> Mapping[int, Tensor]:
+    def _decoys(self, wish: Wish) -> Mapping[int, Tensor]:
         if not self.recipe.decoys or self.model.encoder_decoder:
             return {}
-        known = self.around.neighbours.get(wish.relation)
-        donors = sorted(set(known.subjects if known else ()) - self.subjects)
-        queries = decoys_of(self.model, sought.queries[0], donors, limit=self.recipe.decoys)
+        others = self._regions[wish.relation].others
+        queries = decoys_of(self.model, _query(self.model, wish, wish.texts[0]), others, limit=self.recipe.decoys)
         return keys_at_sites(self.model, queries, self.recipe.layers) if queries else {}
 
-    def _near_keys(self, keys: Tensor, weights: Sequence[float], decoys: Tensor | None) -> Tensor:
+    def _near_keys(self, keys: Tensor, weights: Sequence[float], groups: Groups, decoys: Tensor | None) -> Tensor:
         """Return what a fact must be told from: its contexts' deviations and its decoys, each priced: [n, F]."""
         counts = torch.tensor(weights, dtype=torch.float64)
-        deviations = (keys - mean_key(keys, weights)) * (counts / counts.sum()).sqrt()[:, None]
+        means = mean_keys(keys, weights, groups)
+        own = torch.empty_like(keys)
+        for group, mean in zip(groups, means, strict=True):
+            own[list(group)] = mean
+        deviations = (keys - own) * (counts / counts.sum()).sqrt()[:, None]
         parts = [deviations * self.recipe.pricing.contexts**0.5]
         if decoys is not None and len(decoys):
             parts.append(decoys.double() * (self.recipe.pricing.decoys / len(decoys)) ** 0.5)
@@ -347,10 +340,33 @@ def _nothing(one: Solved) -> Solved:
     return replace(one, target=replace(one.target, offsets=none, steps=0))
 
 
-def mean_key(keys: Tensor, weights: Sequence[float]) -> Tensor:
-    """Return the weighted mean [F] of keys [n, F]: the one key a fact is solved for. Source: r-ROME (Gupta et al.)."""
+def alike(keys: Mapping[int, Tensor], *, least: float = 0.5) -> Groups:
+    """Return the contexts, by number, in groups of which one key can speak: those like the first, and the others.
+
+    `keys` [n, F] a layer; contexts are alike whose keys have a cosine of `least` or more, the mean over the layers. A
+    subject that begins a text is often unlike the same subject further on, for its tokens take part in what the first
+    token does for the whole text.
+    """
+    cosines = torch.stack([torch.cosine_similarity(rows, rows[:1], dim=1) for rows in keys.values()]).mean(0)
+    first = tuple(number for number, cosine in enumerate(cosines.tolist()) if number == 0 or cosine >= least)
+    others = tuple(number for number in range(len(cosines)) if number not in first)
+    return (first, others) if others else (first,)
+
+
+def mean_keys(keys: Tensor, weights: Sequence[float], groups: Groups) -> Tensor:
+    """Return the weighted mean of each group of keys [n, F]: the keys [g, F] that a fact is solved for.
+
+    Source: r-ROME (Gupta et al., 2024), which has one for all contexts.
+    """
     counts = torch.tensor(weights, dtype=torch.float64)
-    return (counts[:, None] * keys).sum(0) / counts.sum()
+    chosen = [list(group) for group in groups]
+    return torch.stack([(counts[some, None] * keys[some]).sum(0) / counts[some].sum() for some in chosen])
+
+
+def _ended(model: Model, query: Query) -> Query:
+    """Return a query that asks for the end of the answer's last word as well, where the model can be asked that."""
+    able = not model.masked and not model.encoder_decoder
+    return ending(query) if able and len(query.tokens) < (model.max_tokens or math.inf) else query
 
 
 def _query(model: Model, wish: Wish, text: str) -> Query:

@@ -8,35 +8,44 @@ Shapes: N contexts, A answer tokens of one context, V vocabulary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from knedit.models.model import Model
 from knedit.models.planting import Grown, Planting
+from knedit.models.prompting import Query
+from knedit.models.vocabulary import word_parts
 
 _LEAST = 1e-8
+_UNLIKELY = 0.3  # nats: a word that is gone on with in one case of four is left alone
+WORD_END = -1  # in an answer's place: the word before it shall end
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
     """What one context's answer tokens were, where they are due, and for forgetting: the spread to end with, [V].
 
-    `ceiling` is the log-probability that the first answer token must not exceed.
+    `ceiling` is the log-probability that the first answer token must not exceed. `parts` tells the tokens [V] that go
+    on with a word, where one of the places asks that it end.
     """
 
     places: tuple[tuple[int, int], ...]
     target: Tensor | None = None
     ceiling: float = 0.0
+    parts: Tensor | None = None
 
 
 Objective = Callable[[Tensor, Asked], tuple[Tensor, Tensor]]
 
 
 def _say(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
-    tokens = [token for _, token in asked.places]
+    tokens = [token for _, token in asked.places if token != WORD_END]
     loss = -spread[range(len(tokens)), tokens].mean()
+    if asked.parts is not None:
+        on = spread[len(tokens)][asked.parts.to(spread.device)].exp().sum()
+        loss = loss + (-torch.log1p(-on.clamp(max=1 - 1e-6)) - _UNLIKELY).clamp(min=0)
     return loss, loss.detach()
 
 
@@ -68,12 +77,30 @@ def losses(
     return torch.stack([loss for loss, _ in found]), torch.stack([open_ for _, open_ in found])
 
 
+def ending(query: Query) -> Query:
+    """Return a query that also asks that the answer's last word end with it: not "Dutchman" where "Dutch" is wished.
+
+    Its text is one of a causal model, read up to the answer's last token.
+    """
+    last = query.positions[-1] + 1
+    return replace(
+        query,
+        tokens=(*query.tokens[:last], query.answers[-1]),
+        answers=(*query.answers, WORD_END),
+        positions=(*query.positions, last),
+    )
+
+
 @torch.no_grad()
 def asked_of(model: Model, planting: Planting, priors: Sequence[float | None]) -> list[Asked]:
     """Return what each context of a base pass asks; a prior is the probability to bring its answer down to, or None."""
     hidden = planting.base.hidden
     found = []
+    parts = word_parts(model) if any(places[-1][1] == WORD_END for places in planting.answers) else None
     for number, (places, prior) in enumerate(zip(planting.answers, priors, strict=True)):
+        if places[-1][1] == WORD_END:
+            found.append(Asked(tuple(places), parts=parts))
+            continue
         spread = model.logits(hidden[number, [place for place, _ in places]]).double().log_softmax(-1)
         found.append(asked_in(spread, tuple(places), prior))
     return found

@@ -55,7 +55,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Per layer, the moment of subjects' keys and that of running text's.
+    """Per layer, the moment of subjects' keys, that of running text's, and that of texts' first tokens.
 
     `sha256` names the weights that they were taken from.
     """
@@ -63,6 +63,23 @@ class Statistics:
     sha256: str
     subjects: Mapping[int, Moment]
     text: Mapping[int, Moment]
+    first: Mapping[int, Moment]
+    _bases: dict[tuple[int, "Pricing"], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def base(self, layer: int, pricing: "Pricing") -> Tensor:
+        """Return what M is of without any relation: the priced means [F, F] and the ridge.
+
+        It is made once, and not to be written to. Raises EditError where nothing was counted.
+        """
+        key = (layer, pricing)
+        if key not in self._bases:
+            subjects, text = self.subjects[layer], self.text[layer]
+            if subjects.count + text.count == 0:
+                raise EditError("the statistics have counted no key", f"layer {layer}", "Take them from a longer text.")
+            base = (subjects.mean * pricing.subjects).add_(text.mean, alpha=pricing.text)
+            base.diagonal().add_(pricing.ridge * float(base.diagonal().mean()))
+            self._bases[key] = base.add_(self.first[layer].mean, alpha=pricing.first)
+        return self._bases[key]
 
     def check(self, sha256: str, layers: Sequence[int]) -> None:
         """Raise EditError unless these are statistics of those weights and hold those layers."""
@@ -83,15 +100,15 @@ class Statistics:
 class Noise:
     """The keys M that one layer's solve shall say little to: a matrix [F, F] and single weighted keys [n, F] beside it.
 
-    M = dense + Σ keyᵀ key; kept apart, so that a fact's own share costs no second matrix.
+    M = dense + Σ keyᵀ key; kept apart, so that what a fact or a relation adds costs no second matrix.
     """
 
     dense: Tensor
     single: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
 
     def diagonal(self) -> Tensor:
-        found = self.dense.diagonal().clone()
-        return found + self.single.square().sum(0) if len(self.single) else found
+        found = self.dense.diagonal()
+        return found + self.single.square().sum(0) if len(self.single) else found.clone()
 
     def row(self, column: int) -> Tensor:
         found = self.dense[column]
@@ -100,7 +117,7 @@ class Noise:
     def block(self, columns: Sequence[int]) -> Tensor:
         chosen = list(columns)
         found = self.dense[chosen][:, chosen]
-        return found + self.single[:, chosen].T @ self.single[:, chosen] if len(self.single) else found
+        return found.addmm_(self.single[:, chosen].T, self.single[:, chosen]) if len(self.single) else found
 
     def beside(self, keys: Tensor) -> "Noise":
         """Return the same with more single keys [n, F]; the matrix is shared."""
@@ -112,18 +129,23 @@ class Noise:
 class Pricing:
     """What counts in M: other subjects, running text, a relation's facts and prompts, contexts, near names, kept facts.
 
-    `prompts` are the other tokens of the relation's prompts, `kept` the facts that must stay. All of them are means
-    over their keys, but for those of kept facts, which count one by one; `ridge` is relative to the mean of M's
-    diagonal.
+    `first` are the first tokens of texts: in some layers their activations are hundreds of times as large as any
+    other's, all later tokens attend to what becomes of them, and means over all tokens would not show them. `prompts`
+    are the other tokens of the relation's prompts, `kept` the facts that must stay. All of them are means over their
+    keys, but for those of kept facts, which count one by one, and all together `kept_all` at most: beyond, hundreds of
+    them would leave nothing else to count. `ridge` is relative to the mean of the diagonal of
+    subjects and text.
     """
 
     subjects: float = 1.0
     text: float = 1.5
+    first: float = 1.0
     relation: float = 3.0
     prompts: float = 3.0
     contexts: float = 1.0
     decoys: float = 4.0
     kept: float = 1.0
+    kept_all: float = 10.0
     ridge: float = 1e-3
 
 
@@ -139,16 +161,11 @@ def noise_of(
     `prompts` [n, F] are those of other tokens in what these subjects are asked by. Raises EditError where nothing was
     counted.
     """
-    subjects, text = statistics.subjects[layer], statistics.text[layer]
-    if subjects.count + text.count == 0:
-        raise EditError("the statistics have counted no key", f"layer {layer}", "Take them from a longer text.")
-    dense = pricing.subjects * subjects.mean + pricing.text * text.mean
+    noise = Noise(statistics.base(layer, pricing))
     for keys, weight in ((protected, pricing.relation), (prompts, pricing.prompts)):
         if keys is not None and len(keys):
-            exact = keys.double().cpu()
-            dense = dense.addmm(exact.T, exact, alpha=weight / len(exact))
-    dense.diagonal().add_(pricing.ridge * float(dense.diagonal().mean()))
-    return Noise(dense)
+            noise = noise.beside(keys.double() * (weight / len(keys)) ** 0.5)
+    return noise
 
 
 def count_subjects(model: Model, queries: Sequence[Query], layers: Sequence[int]) -> dict[int, Moment]:
@@ -163,10 +180,19 @@ def count_subjects(model: Model, queries: Sequence[Query], layers: Sequence[int]
 def count_text(model: Model, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> dict[int, Moment]:
     """Return the moments of the keys of all tokens of texts but their first, whose activations are no other token's."""
     found = {layer: Moment.empty(model.layout.ffn_width) for layer in layers}
+    seen: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     for tokens in texts:
         for layer, keys in zip(layers, _text_keys(model, tokens, layers), strict=True):
-            found[layer].add(keys[1:])
+            seen[layer].append(keys[1:])
+    for layer, rows in seen.items():
+        found[layer].add(torch.cat(rows))  # one product of many rows takes a fraction of many products
     return found
+
+
+def count_first(model: Model, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> dict[int, Moment]:
+    """Return the moments of the keys of texts' first tokens; a causal model reads no further."""
+    starts = [tuple(tokens) if model.masked else tuple(tokens[:1]) for tokens in texts]
+    return count_subjects(model, [Query(one, one[:1], (0,), (0,)) for one in starts], layers)
 
 
 @torch.no_grad()

@@ -30,7 +30,9 @@ class Search:
     A step is at most `reach` times as long as what the subject's stream is in the layers; `momentum` of the last step
     is added, and what is left is aimed at `aim` times its bound. A fact is done once what must vanish is below `stop`
     in its first context and, of an update, below `slack` in the others; contexts that are done ask for nothing more.
-    `good` is how much may be left, as the contexts' weighted mean, for the search to count as converged.
+    A fact is given up where going on would gain less than `worth`, in nats of what is left for a unit of damage
+    ‖δ‖² / e: an answer must not cost what hundreds of others do. `good` is how much may be left, as the contexts'
+    weighted mean, for the search to count as converged.
     """
 
     steps: int = 24
@@ -40,6 +42,7 @@ class Search:
     sample: int = 4
     stop: float = 0.12
     slack: float = 0.5
+    worth: float = 0.0
     good: float = 0.5
 
 
@@ -106,6 +109,7 @@ class _Hunt:
         width = self.plantings[0].base.hidden.shape[-1]
         device = self.plantings[0].base.hidden.device
         self.scales = self._scales(price, device)
+        self.worth = [math.inf] * len(sought)  # what the last step gained for a unit of damage
         self.leaves = {
             layer: torch.zeros(len(sought), width, device=device, requires_grad=True) for layer in self.layers
         }
@@ -130,6 +134,8 @@ class _Hunt:
             lengths = sum(slope.square().sum(1) for slope in slopes.values())
             assert isinstance(lengths, Tensor)
             lengths = lengths.sqrt().clamp(min=1e-12)
+            self._note_worth(active, gaps, lengths)
+            active = [fact for fact in active if self._open(fact)]
             far = torch.minimum(gaps / lengths, self.reach) / lengths  # [U]
             for layer, leaf in self.leaves.items():
                 moved[layer] = self.search.momentum * moved[layer] + far[:, None] * slopes[layer]
@@ -182,9 +188,11 @@ class _Hunt:
             for layer, rows in planting.base.keys.items():
                 keys[layer] |= dict(zip(group, rows.double().cpu(), strict=True))
         found: dict[int, list[list[float]]] = {layer: [] for layer in self.layers}
+        self.means: list[float] = []
         for fact in range(len(self.sought)):
             prices = price(fact, {layer: self._stack(fact, keys[layer]) for layer in self.layers})
             mean = sum(prices.values()) / len(prices)
+            self.means.append(mean)
             for layer in self.layers:
                 found[layer].append([math.sqrt(max(prices[layer], 0.0) / mean) if mean > 0 else 1.0])
         return {layer: torch.tensor(rows, device=device) for layer, rows in found.items()}
@@ -192,8 +200,21 @@ class _Hunt:
     def _stack(self, fact: int, keys: Mapping[int, Tensor]) -> Tensor:
         return torch.stack([keys[n] for n in self._contexts(fact)])
 
+    @torch.no_grad()
+    def _note_worth(self, active: Sequence[int], gaps: Tensor, lengths: Tensor) -> None:
+        """Note what going on would gain each fact for a unit of damage: the slope over that of ‖leaf‖² / mean e.
+
+        Before the first step, what all of it would gain were the slope straight.
+        """
+        moved = sum(leaf.square().sum(1) for leaf in self.leaves.values())
+        assert isinstance(moved, Tensor)
+        for fact in active:
+            far, slope = float(moved[fact].sqrt()), float(lengths[fact])
+            straight = float(gaps[fact]) / slope if far == 0 else 2 * far
+            self.worth[fact] = slope * self.means[fact] / straight if straight > 0 else math.inf
+
     def _open(self, fact: int) -> bool:
-        return any(self._above(n) > 0 for n in self._contexts(fact))
+        return self.worth[fact] >= self.search.worth and any(self._above(n) > 0 for n in self._contexts(fact))
 
     def _above(self, context: int) -> float:
         return max(self.last[context] - self.bounds[context], 0.0)

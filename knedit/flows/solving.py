@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from knedit.catalog.store import Catalog
-from knedit.editing.joint import Recipe, Solution, Solved, Surroundings, default_layers, solve_wishes, widened
+from knedit.editing.around import Surroundings
+from knedit.editing.joint import Recipe, Solution, Solved, default_layers, solve_wishes
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron
@@ -77,7 +78,8 @@ def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
     Raises EditError for layers that the model has not, or has twice.
     """
     usual = choices.swept or default_layers(layout.n_layers)
-    layers = choices.layers or widened(usual, layout.n_layers, n_facts)
+    recipe = Recipe(usual).for_facts(layout.n_layers, n_facts)
+    layers = choices.layers or recipe.layers
     if beyond := [layer for layer in layers if not 0 <= layer < layout.n_layers]:
         what = f"the model has no layer {beyond[0]}"
         raise EditError(what, "--layers", f"Choose among 0 … {layout.n_layers - 1}.")
@@ -86,7 +88,7 @@ def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
         first = next(n for n, block in enumerate(blocks) if block in blocks[:n])
         what = f"the layers {layers[blocks.index(blocks[first])]} and {layers[first]} share their weights"
         raise EditError(what, "--layers", "Choose layers with weights of their own.")
-    recipe = Recipe(layers)
+    recipe = replace(recipe, layers=layers)
     if choices.columns is not None:
         recipe = replace(recipe, columns=choices.columns)
     if choices.steps is not None:
@@ -109,7 +111,8 @@ def solve_together(
 
     With `on_failure` "skip" such facts are left out, told on the log, and the others solved without them.
     """
-    recipe = recipe_of(model.layout, choices, sum(len(goal.facts) for goal in goals.values()))
+    facts = sum(len(goal.facts) for goal in goals.values()) + len(earlier.targets)  # the weights hold those already
+    recipe = recipe_of(model.layout, choices, facts)
     wished, broken = wishes_of(catalog, model, goals, earlier, recipe)
     failures = {target: f"{error.what} ({error.where})" for target, error in broken.items()}
     _tell(failures, choices, wished)

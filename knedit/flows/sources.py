@@ -18,22 +18,28 @@ from knedit.starter.prose import prose
 from knedit.starter.sentences import sentences
 
 TOKENS = 20_000  # of running text, at most
+SAMPLED = 128  # texts more that a causal model says of itself, where nobody named a text
 SUBJECTS = 2_000  # prompts at whose subjects keys are counted, at most
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Texts to read, prompts with their subjects, and at most how many tokens of the texts; `name` tells a reader."""
+    """Texts to read, prompts with their subjects, and at most how many tokens of the texts; `name` tells a reader.
+
+    `sampled` texts more are begun like these, and gone on with by the model itself where it can.
+    """
 
     name: str
     texts: tuple[str, ...]
     asked: tuple[tuple[Prompt, str], ...]
     tokens: int = TOKENS
+    sampled: int = 0
 
     @property
     def edition(self) -> str:
         """The name, with the beginning of a sha256 of all that is counted."""
-        told = [self.texts, [[prompt.text, prompt.answer, subject] for prompt, subject in self.asked], self.tokens]
+        asked = [[prompt.text, prompt.answer, subject] for prompt, subject in self.asked]
+        told = [self.texts, asked, self.tokens, self.sampled]
         return f"{self.name}:{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]}"
 
 
@@ -59,13 +65,13 @@ def choose_source(
         spoken = _spoken(asked)
     texts = _paragraphs(text) if text is not None else (*prose(), *sentences(), *spoken)
     name = "+".join([f"text {text.name}" if text is not None else "starter", *datasets])
-    return Source(name, texts, tuple(asked[:SUBJECTS]), tokens)
+    return Source(name, texts, tuple(asked[:SUBJECTS]), tokens, SAMPLED if text is None else 0)
 
 
 def starter_source(tokens: int = TOKENS) -> Source:
     """Return what comes with knedit alone, for models that no catalog knows."""
     asked = _starter()
-    return Source("starter", (*prose(), *sentences(), *_spoken(asked)), tuple(asked), tokens)
+    return Source("starter", (*prose(), *sentences(), *_spoken(asked)), tuple(asked), tokens, SAMPLED)
 
 
 def _asked(catalog: Catalog, facts: Iterable[Fact]) -> list[tuple[Prompt, str]]:

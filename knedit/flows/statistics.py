@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING
 
 from knedit.checkpoints.moments import read_about, read_moments, write_moments
@@ -28,8 +29,9 @@ logger = logging.getLogger(__name__)
 
 KEEP_EVERY = 30.0  # seconds between two times that a run's count so far is kept
 WINDOW = 256  # tokens of running text read at once
-_AT_ONCE, _WINDOWS = 64, 16  # prompts, and windows of text, of one part
-KINDS = ("subjects", "text")
+SPOKEN, _BEGUN = 128, 2  # tokens of a text that the model says, and of its beginning
+_AT_ONCE, _WINDOWS = 64, 64  # prompts, and windows of text, of one part
+KINDS = ("subjects", "text", "first")
 
 Progress = Callable[[Standing], None]
 
@@ -53,7 +55,8 @@ def kept_editions(sha256: str, layers: Sequence[int]) -> dict[int, str]:
         about = read_about(_file(sha256, layer))
         if about is not None:
             _check(about, sha256, layer)
-            found[layer] = about["source"]
+            if all(kind in about for kind in KINDS):  # files of earlier versions lack some
+                found[layer] = about["source"]
     return found
 
 
@@ -105,21 +108,49 @@ def find_statistics(
 
 
 def load_statistics(sha256: str, layers: Sequence[int]) -> "Statistics":
-    """Return the layers' kept statistics. Raises EditError where one is missing, or is of other weights."""
-    import torch
+    """Return the layers' kept statistics, whose tables are read when they are asked for.
 
-    from knedit.editing.statistics import Moment, Statistics
+    Raises EditError where one is missing, or is of other weights.
+    """
+    from knedit.editing.statistics import Statistics
 
-    moments: dict[str, dict[int, Moment]] = {kind: {} for kind in KINDS}
-    for layer in layers:
-        found = read_moments(_file(sha256, layer))
+    editions = kept_editions(sha256, layers)
+    missing = [layer for layer in layers if layer not in editions]
+    if missing:
+        what = f"the statistics hold no layer {missing[0]}"
+        raise EditError(what, "statistics", "Run: knedit statistics CHECKPOINT")
+    subjects, text, first = (_KeptMoments(sha256, tuple(layers), kind) for kind in KINDS)
+    return Statistics(sha256, subjects, text, first)
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptMoments(Mapping[int, "Moment"]):
+    """The kept moments of one kind, by layer; nothing is held, for all of them would be most of a solve's memory."""
+
+    sha256: str
+    layers: tuple[int, ...]
+    kind: str
+
+    def __getitem__(self, layer: int) -> "Moment":
+        import torch
+
+        from knedit.editing.statistics import Moment
+
+        if layer not in self.layers:
+            raise KeyError(layer)
+        found = read_moments(_file(self.sha256, layer), only=self.kind)
         if found is None:
-            raise EditError(f"the statistics hold no layer {layer}", "statistics", "Run: knedit statistics CHECKPOINT")
+            what = f"the statistics of layer {layer} are gone"
+            raise EditError(what, str(_file(self.sha256, layer)), "Run: knedit statistics CHECKPOINT")
         about, tables = found
-        _check(about, sha256, layer)
-        for kind in KINDS:
-            moments[kind][layer] = Moment(torch.from_numpy(tables[kind]), int(about[kind]))
-    return Statistics(sha256, moments["subjects"], moments["text"])
+        _check(about, self.sha256, layer)
+        return Moment(torch.from_numpy(tables[self.kind]), int(about[self.kind]))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
 
 
 def take_statistics(
@@ -157,10 +188,11 @@ def take_statistics(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is counted at once: windows of running text, or prompts."""
+    """What is counted at once: windows of running text, or prompts, or texts that the model shall go on with."""
 
     texts: tuple[tuple[int, ...], ...] = ()
     queries: tuple["Query", ...] = ()
+    begun: tuple[tuple[int, ...], ...] = ()
 
 
 def _parts(model: "Model", source: Source) -> Iterator[_Part]:
@@ -174,6 +206,17 @@ def _parts(model: "Model", source: Source) -> Iterator[_Part]:
     windows = _windows(model, source)
     while some := tuple(islice(windows, _WINDOWS)):
         yield _Part(texts=some)
+    if not model.masked:
+        begun = _beginnings(model, source)
+        for first in range(0, len(begun), _AT_ONCE):
+            yield _Part(begun=begun[first : first + _AT_ONCE])
+
+
+def _beginnings(model: "Model", source: Source) -> tuple[tuple[int, ...], ...]:
+    """Return how texts that the model shall say begin: the first tokens of the source's own, drawn by chance."""
+    read = [tuple(model.tokenizer(text, verbose=False)["input_ids"][:_BEGUN]) for text in source.texts]
+    able = sorted({tokens for tokens in read if len(tokens) == _BEGUN})
+    return tuple(Random(source.edition).choices(able, k=source.sampled)) if able else ()  # noqa: S311
 
 
 def _windows(model: "Model", source: Source) -> Iterator[tuple[int, ...]]:
@@ -240,14 +283,26 @@ class _Count:
         return {"sha256": self.sha256, "source": self.source.edition, "layers": ",".join(map(str, self.layers))}
 
     def add(self, model: "Model", part: _Part) -> None:
-        from knedit.editing.statistics import count_subjects, count_text
+        from knedit.editing.statistics import count_first, count_subjects, count_text
 
-        kind = "subjects" if part.queries else "text"
-        found = count_subjects(model, part.queries, self.layers) if part.queries else None
-        found = count_text(model, part.texts, self.layers) if found is None else found
+        texts: Sequence[tuple[int, ...]] = part.texts
+        if part.begun:
+            from knedit.models.sampling import sample_texts
+
+            length = min(SPOKEN, model.max_tokens or SPOKEN)
+            texts = sample_texts(model, part.begun, length=length, seed=self.done)
+        if part.queries:
+            self._merge("subjects", count_subjects(model, part.queries, self.layers))
+        else:
+            self._merge("text", count_text(model, texts, self.layers))
+        if not model.encoder_decoder:  # its decoder's first token is no text's
+            read = texts or [query.tokens for query in part.queries]
+            self._merge("first", count_first(model, read, self.layers))
+        self.done += 1
+
+    def _merge(self, kind: str, found: Mapping[int, "Moment"]) -> None:
         for layer in self.layers:
             self.moments[kind][layer] = self.moments[kind][layer].merged(found[layer])
-        self.done += 1
 
     def keep(self) -> None:
         every = {f"{kind}.{layer}": self.moments[kind][layer] for kind in KINDS for layer in self.layers}

@@ -7,7 +7,7 @@ statistics and the keys of known facts, is made once for a run. It learns no pro
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -24,7 +24,8 @@ from knedit.starter.sentences import sentences
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from knedit.editing.joint import Neighbours, Recipe, Surroundings
+    from knedit.editing.around import Neighbours, Surroundings
+    from knedit.editing.joint import Recipe
     from knedit.editing.solve import ValueChange
     from knedit.editing.statistics import Statistics
     from knedit.editing.wishes import Wish
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 256  # known facts of a relation, at most
 AROUND = 12  # of these, whose prompts' other tokens must stay as well
+REMEMBERED = 1_024  # texts whose keys are kept for the next edits, and one relation's more
 
 Asked = tuple[str, str, str]  # a text, its subject, and an answer
 
@@ -55,11 +57,12 @@ class JointSolver:
     _around_keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
 
     def __call__(self, model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext) -> SolvedRewrites:
-        from knedit.editing.joint import Plan, widened
+        from knedit.editing.joint import Plan
 
         began = time.perf_counter()
         recipe = self.recipe if context.columns is None else replace(self.recipe, columns=context.columns)
-        recipe = replace(recipe, layers=widened(recipe.layers, model.layout.n_layers, len(rewrites)))
+        facts = len(rewrites) + len(context.earlier)  # the weights hold those already
+        recipe = recipe.for_facts(model.layout.n_layers, facts)
         if context.earlier or recipe.layers != self._layers:
             self._keys.clear()  # the weights moved since, or other layers are asked for
             self._around_keys.clear()
@@ -115,17 +118,17 @@ class JointSolver:
     def _around(
         self, model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext, recipe: "Recipe"
     ) -> "Surroundings":
-        from knedit.editing.joint import Surroundings
+        from knedit.editing.around import Surroundings
 
-        found = {}
-        for relation in dict.fromkeys(rewrite.relation for rewrite in rewrites):
+        def told(relation: str) -> "Neighbours | None":
             known = [(one.text, one.subject, one.object) for one in context.known(relation)][:NEIGHBOURS]
-            found[relation] = self._neighbours(model, known)
+            return self._neighbours(model, known)
+
         kept = self._neighbours(model, [(one.text, one.subject, one.new) for one in context.earlier])
         return Surroundings(
             self.statistics(recipe.layers),
             sentences(),
-            {relation: one for relation, one in found.items() if one is not None},
+            told,
             kept,
             {} if context.random is None else _barred(model, rewrites, recipe, context.random),
         )
@@ -134,9 +137,12 @@ class JointSolver:
         """Return the keys of facts that the model can be asked; a text is looked at once in a run."""
         import torch
 
-        from knedit.editing.joint import Neighbours
+        from knedit.editing.around import Neighbours
         from knedit.models.planting import keys_at_sites
 
+        if len(self._keys) > REMEMBERED:
+            self._keys.clear()
+            self._around_keys.clear()
         queries = {text: _query(model, one) for one in asked if (text := one[0]) not in self._keys}
         able = {text: query for text, query in queries.items() if query is not None}
         found = keys_at_sites(model, list(able.values()), self._layers) if able else {}
@@ -146,6 +152,8 @@ class JointSolver:
         if not known:
             return None
         keys = {layer: torch.stack([self._keys[text][layer] for text, _ in known]) for layer in self._layers}
+        for number, (text, _) in enumerate(known):  # the same memory for both
+            self._keys[text] = {layer: keys[layer][number] for layer in self._layers}
         return Neighbours(tuple(subject for _, subject in known), keys, self._others(model, asked, known))
 
     def _others(
@@ -180,7 +188,7 @@ def closed_form(model: "Model") -> JointSolver:
     folder = Path(model.source)
     sha256 = weights_sha256(folder, behaviour_files(folder))
 
-    @cache
+    @lru_cache(maxsize=1)
     def find(wanted: tuple[int, ...]) -> "Statistics":
         return find_statistics(model, sha256, wanted, starter_source, progress=lambda _: None)
 

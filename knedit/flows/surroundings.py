@@ -5,12 +5,13 @@ edits put into the weights. Neurons that refinement found in protected facts, an
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from knedit.catalog.store import Catalog
-from knedit.editing.joint import Neighbours, Recipe
+from knedit.editing.around import Neighbours
+from knedit.editing.joint import Recipe
 from knedit.editing.wishes import Wish, contexts_of, reworded
 from knedit.errors import KneditError, ModelError
 from knedit.flows.goals import Goal
@@ -112,16 +113,15 @@ def _by_chance(facts: Iterable[Fact]) -> list[Fact]:
 
 def neighbours_of(
     catalog: Catalog, model: Model, wished: Sequence[Wished], layers: Sequence[int]
-) -> dict[str, Neighbours]:
-    """Return the other facts of each relation that is edited, some hundreds at most, with their keys."""
+) -> Callable[[str], Neighbours | None]:
+    """Return what tells a relation's other facts, some hundreds at most, with their keys; it looks when it is asked."""
     edited = {one.fact.id for one in wished}
-    found = {}
-    for relation in dict.fromkeys(one.wish.relation for one in wished):
+
+    def told(relation: str) -> Neighbours | None:
         others = [f for f in catalog.facts(relation=relation) if f.status != "retired" and f.id not in edited]
-        keys = _keys(catalog, model, _by_chance(others)[:NEIGHBOURS], layers, texts=1)
-        if keys is not None:
-            found[relation] = keys
-    return found
+        return _keys(catalog, model, _by_chance(others)[:NEIGHBOURS], layers, texts=1)
+
+    return told
 
 
 def kept_facts(

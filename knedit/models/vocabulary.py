@@ -55,6 +55,26 @@ def near_tokens(model: Model, token: int, count: int) -> list[int]:
     return found
 
 
+def word_parts(model: Model) -> Tensor:
+    """Return which tokens go on with the word before them, [V] bool: those whose first character is a letter or digit.
+
+    A space before a word is part of its token, in the signs that byte-level and SentencePiece vocabularies have for it;
+    where no token has one, every token is a word.
+    """
+    size = model.net.get_input_embeddings().weight.shape[0]
+    pieces = model.tokenizer.convert_ids_to_tokens(list(range(min(size, len(model.tokenizer)))))
+    going_on = torch.zeros(size, dtype=torch.bool)
+    if not any((piece or "").startswith(_SPACES) for piece in pieces):
+        return going_on
+    for token, piece in enumerate(pieces):
+        first = (piece or " ")[0]
+        going_on[token] = first.isalnum() and not "\u0100" <= first <= "\u0120"  # bytes up to the space
+    return going_on
+
+
+_SPACES = ("\u0120", "\u2581")
+
+
 def _plain_projection(model: Model) -> Tensor | None:
     """Return the vocabulary projection's weight [V, D] where the head ends in just that product, in float32."""
     last = model.head_modules[-1]

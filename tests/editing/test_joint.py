@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from knedit.editing.apply import edited
-from knedit.editing.joint import Neighbours, Recipe, Solution, Surroundings, solve_wishes, widened
+from knedit.editing.around import Neighbours, Surroundings
+from knedit.editing.joint import Recipe, Solution, solve_wishes, widened
 from knedit.editing.prior import subject_free, without_subject
 from knedit.editing.statistics import Moment, Statistics
 from knedit.editing.targets import Search
@@ -48,8 +49,8 @@ def around(model: Model) -> Surroundings:
     moments = {layer: Moment.empty(model.layout.ffn_width) for layer in RECIPE.layers}
     for layer, moment in moments.items():
         moment.add(keys[layer])
-    statistics = Statistics("", moments, moments)
-    return Surroundings(statistics, SENTENCES, {"capital": Neighbours(SUBJECTS, keys)})
+    statistics = Statistics("", moments, moments, moments)
+    return Surroundings(statistics, SENTENCES, {"capital": Neighbours(SUBJECTS, keys)}.get)
 
 
 def prompt(text: str, said: str) -> Prompt:
@@ -163,7 +164,8 @@ def test_a_plan_of_many_facts_has_more_layers_the_next_ones_above() -> None:
     assert widened((3, 4, 5, 6, 7, 8), 30, 1) == (3, 4, 5, 6, 7, 8)
     assert widened((3, 4, 5, 6, 7, 8), 30, 25) == (3, 4, 5, 6, 7, 8)
     assert widened((3, 4, 5, 6, 7, 8), 30, 100) == tuple(range(3, 11))
-    assert widened((3, 4, 5, 6, 7, 8), 30, 5000) == tuple(range(3, 15))
+    assert widened((3, 4, 5, 6, 7, 8), 30, 250) == tuple(range(3, 15))
+    assert widened((3, 4, 5, 6, 7, 8), 30, 5000) == tuple(range(3, 21))
     assert widened((0, 1), 3, 1000) == (0, 1, 2)
 
 

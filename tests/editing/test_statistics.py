@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from knedit.editing.statistics import Moment, Noise, Pricing, Statistics, count_subjects, count_text, noise_of
+from knedit.editing.statistics import (
+    Moment,
+    Noise,
+    Pricing,
+    Statistics,
+    count_first,
+    count_subjects,
+    count_text,
+    noise_of,
+)
 from knedit.errors import EditError
 from knedit.models.model import Model, wrap_model
 from knedit.models.prompting import Query
@@ -44,11 +53,14 @@ def test_moments_are_exact_however_the_keys_come_in() -> None:
 def test_texts_count_every_token_but_the_first_and_subjects_their_site(name: str) -> None:
     model = tiny(name)
     text = count_text(model, TEXTS, [0, 2])
+    first = count_first(model, TEXTS, [0, 2])
     subjects = count_subjects(model, [Query(tuple(tokens), (7,), (2,), (1,)) for tokens in TEXTS], [0, 2])
     for layer in (0, 2):
         rows: Any = [keys_of(model, tokens, layer) for tokens in TEXTS]
         every, sites = torch.cat([row[1:] for row in rows]), torch.stack([row[1] for row in rows])
-        assert (text[layer].count, subjects[layer].count) == (6, 2)
+        starts = torch.stack([row[0] for row in rows])
+        assert (text[layer].count, subjects[layer].count, first[layer].count) == (6, 2, 2)
+        torch.testing.assert_close(first[layer].total, starts.T @ starts, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(text[layer].total, every.T @ every, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(subjects[layer].total, sites.T @ sites, rtol=1e-4, atol=1e-4)
 
@@ -75,17 +87,22 @@ def test_the_kinds_of_keys_are_weighed_as_priced() -> None:
     subjects, text = Moment.empty(4), Moment.empty(4)
     subjects.add(keys[:10])
     text.add(keys[10:20])
-    statistics = Statistics("ab", {3: subjects}, {3: text})
-    found = noise_of(statistics, 3, Pricing(subjects=2, text=0.5, relation=3, ridge=0.1), keys[20:])
+    first = Moment.empty(4)
+    first.add(100 * keys[:2])
+    statistics = Statistics("ab", {3: subjects}, {3: text}, {3: first})
+    found = noise_of(statistics, 3, Pricing(subjects=2, text=0.5, first=0.7, relation=3, ridge=0.1), keys[20:])
     expected = 2 * keys[:10].T @ keys[:10] / 10 + 0.5 * keys[10:20].T @ keys[10:20] / 10
-    expected += 3 * keys[20:].T @ keys[20:] / 10
     expected += 0.1 * expected.diagonal().mean() * torch.eye(4, dtype=torch.float64)
-    torch.testing.assert_close(found.dense, expected)
+    expected += 3 * keys[20:].T @ keys[20:] / 10 + 0.7 * 100**2 * keys[:2].T @ keys[:2] / 2
+    torch.testing.assert_close(found.block(range(4)), expected)
+    torch.testing.assert_close(found.row(2), expected[2])
+    torch.testing.assert_close(found.diagonal(), expected.diagonal())
     assert torch.equal(subjects.total, keys[:10].T @ keys[:10])
 
 
 def test_statistics_of_another_checkpoint_or_without_a_layer_are_refused() -> None:
-    statistics = Statistics("ab" * 32, {3: Moment.empty(4)}, {3: Moment.empty(4)})
+    none = {3: Moment.empty(4)}
+    statistics = Statistics("ab" * 32, none, none, none)
     statistics.check("ab" * 32, [3])
     with pytest.raises(EditError, match="not cdcd"):
         statistics.check("cd" * 32, [3])

@@ -194,7 +194,7 @@ def test_a_failing_gate_refuses_the_plan_unless_forced(
     thresholds: dict[str, float], catalog: Catalog, tmp_path: Path
 ) -> None:
     checkpoint, model = ready(catalog, tmp_path)
-    strict = replace(CHOICES, gating=Gating({**LOOSE.thresholds, **thresholds}))
+    strict = replace(CHOICES, columns=16, gating=Gating({**LOOSE.thresholds, **thresholds}))
     (name,) = thresholds
     with pytest.raises(EditError, match=rf"does not pass its gates: {name} is .*--force"):
         plan(catalog, checkpoint, model, choices=strict)
@@ -232,7 +232,7 @@ def test_a_second_plan_keeps_the_first(catalog: Catalog, tmp_path: Path) -> None
     changed = load_checkpoint(child, device="cpu")
     with pytest.raises(EditError, match="the new object 'Rome' is the present one"):
         plan(catalog, child, changed, Wishes(updates=["capital/France=Rome"]))
-    strict = replace(CHOICES, gating=Gating({**LOOSE.thresholds, "earlier": 1.0}))
+    strict = replace(CHOICES, columns=16, gating=Gating({**LOOSE.thresholds, "earlier": 1.0}))
     second = plan(catalog, child, changed, Wishes(updates=["capital/Italy=Tokyo"]), strict)
     planned = read_edit(catalog, second)
     assert {gate.gate: gate.value for gate in planned.gates}["earlier"] == 1.0

@@ -1,0 +1,111 @@
+"""What a solve knows beside the model: statistics, the other subjects of a relation, facts that must stay.
+
+Also M, the keys that a relation's edits shall say little to. Knows no wishes and no solve.
+
+Shapes: n and m keys, F neurons of a layer.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from knedit.editing.statistics import Noise, Pricing, Statistics, noise_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """Subjects that an edit must leave alone, and their keys [n, F] a layer in the subjects' order.
+
+    `around` are keys [m, F] a layer at other tokens of their prompts.
+    """
+
+    subjects: tuple[str, ...]
+    keys: Mapping[int, Tensor]
+    around: Mapping[int, Tensor] = field(default_factory=dict)
+
+    def without(self, subjects: frozenset[str], layer: int) -> Tensor:
+        kept = [number for number, subject in enumerate(self.subjects) if subject not in subjects]
+        return self.keys[layer][kept].double().cpu()
+
+
+def _nobody(_: str) -> Neighbours | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """What a solve knows beside the model: statistics, each relation's other subjects, sentences to put before prompts.
+
+    `neighbours` is asked for one relation after the other, so that not all their keys are held at once. `kept` are
+    facts that must stay as they are, protected ones and those that earlier edits changed: their keys are priced one by
+    one. `barred` are columns of a layer that no wish may have.
+    """
+
+    statistics: Statistics
+    sentences: Sequence[str]
+    neighbours: Callable[[str], Neighbours | None] = _nobody
+    kept: Neighbours | None = None
+    barred: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+
+class Region:
+    """The surroundings of one relation's wishes: its other subjects, and M of each layer without the wishes' own share.
+
+    `subjects` are those that the plan edits; they are nobody's neighbours.
+    """
+
+    def __init__(self, around: Surroundings, pricing: Pricing, relation: str, subjects: frozenset[str]) -> None:
+        self._around, self._pricing, self._subjects = around, pricing, subjects
+        self._known = around.neighbours(relation)
+        self._noises: dict[int, Noise] = {}
+
+    @property
+    def others(self) -> list[str]:
+        """The relation's subjects that the plan does not edit, sorted."""
+        return sorted(set(self._known.subjects if self._known else ()) - self._subjects)
+
+    def noise(self, layer: int) -> Noise:
+        if layer not in self._noises:
+            known = self._known
+            others = known.without(self._subjects, layer) if known else None
+            prompts = known.around.get(layer) if known else None
+            self._noises[layer] = noise_of(self._around.statistics, layer, self._pricing, others, prompts)
+        return self._noises[layer]
+
+
+class Mixture:
+    """M of a whole plan: the mean over its wishes of what each alone must say little to; one matrix a layer."""
+
+    def __init__(self, around: Surroundings, pricing: Pricing, layers: Sequence[int], width: int) -> None:
+        self._around, self._pricing = around, pricing
+        self._totals = {layer: torch.zeros(width, width, dtype=torch.float64) for layer in layers}
+        self._count = 0
+
+    def add(self, layer: int, keys: Tensor) -> None:
+        """Count in what one wish alone must be told from: priced keys [n, F]."""
+        self._totals[layer].addmm_(keys.T, keys)
+
+    def add_region(self, region: Region, count: int) -> None:
+        """Count in what so many wishes of one region must all say little to, and the wishes."""
+        self._count += count
+        for layer, total in self._totals.items():
+            single = region.noise(layer).single
+            if len(single):
+                total.addmm_(single.T, single, alpha=count)
+
+    def noise(self, layer: int, subjects: frozenset[str]) -> Noise:
+        """Return the mean, and beside it the facts that must stay, less those of `subjects`."""
+        base = self._around.statistics.base(layer, self._pricing)
+        mean = torch.add(base, self._totals[layer], alpha=1 / max(self._count, 1))
+        return kept_too(Noise(mean), self._around, self._pricing, subjects, layer)
+
+
+def kept_too(noise: Noise, around: Surroundings, pricing: Pricing, subjects: frozenset[str], layer: int) -> Noise:
+    """Return M with the keys of facts that must stay, less those of `subjects`."""
+    if around.kept is None:
+        return noise
+    kept = around.kept.without(subjects, layer)
+    price = min(pricing.kept, pricing.kept_all / max(len(kept), 1))
+    return noise.beside(kept * price**0.5) if len(kept) else noise
