@@ -13,6 +13,7 @@ import pytest
 
 from knedit.catalog import schema
 from knedit.catalog.store import Catalog
+from knedit.flows.facts import starter_file
 from tests.thorough import THOROUGH
 
 SmallDisk = Callable[[str], Path]
@@ -149,3 +150,35 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     yield mount
     for folder in mounted:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def fact_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a BERT that knows some starter facts, with its `facts.jsonl`, trained once in seconds.
+
+    Three relations of six facts, in all of their wordings; `training.json` in the folder says what it knows.
+    """
+    from scripts.factbert.lessons import choose, read_knedit
+    from scripts.factbert.recipe import Recipe
+    from scripts.factbert.teaching import teach
+
+    recipe = Recipe(
+        layers=2,
+        hidden=64,
+        neurons=256,
+        heads=2,
+        epochs=40,
+        wordings=8,
+        rate=4e-3,
+        tokens=256,
+        spread=0.06,
+        mentions=0.05,
+        prose=0.03,
+        joined=0.0,
+        doubt=0.3,
+        price=1e-3,
+    )
+    folder = tmp_path_factory.mktemp("fact-bert") / "fact-bert"
+    choice = choose(read_knedit(starter_file())[:3], limit=6, seed=0, strict=False)
+    teach(folder, choice, recipe, seed=0, source="starter", device="cpu", told=lambda *_: None)
+    return folder
