@@ -52,14 +52,14 @@ class Recipe:
     tolerance: float = 0.1
     together: int = 4
     decoys: int = 24
-    margin: float = 0.2
+    margin: float = 0.05
     neutral: tuple[str, ...] = NEUTRAL
     search: Search = field(default_factory=Search)
     holding: Search = field(default_factory=lambda: Search(steps=8, stop=0.3, slack=0.8))
     rounds: int = 3
     pricing: Pricing = field(default_factory=Pricing)
     variety: Variety = field(default_factory=Variety)
-    erasing: Variety = field(default_factory=lambda: Variety(wordings=8))
+    erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8))
 
     def for_facts(self, n_layers: int, n_facts: int) -> "Recipe":
         """Return the recipe for so many facts of one model, those counted that its weights were given before.

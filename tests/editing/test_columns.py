@@ -45,3 +45,17 @@ def test_columns_that_the_key_and_the_chosen_ones_do_not_reach_are_left_out() ->
     key = torch.tensor([0.0, 2.0, 0.0, 1.0], dtype=torch.float64)
     assert choose_columns(noise, key, limit=4) == Columns((1, 3), (4.0, 5.0))
     assert choose_columns(noise, torch.zeros(4, dtype=torch.float64), limit=4) == Columns((), ())
+
+
+def test_several_keys_are_as_editable_as_the_least_damage_that_answers_all_of_them() -> None:
+    noise, key = problem(3)
+    other = problem(4)[1]
+    columns = [0, 2, 3, 7, 9]
+    found = editability(noise, torch.stack([key, other]), columns)
+    block = noise.block(columns)
+    keys = torch.stack([key, other])[:, columns]
+    answers = torch.linalg.solve(keys @ torch.linalg.solve(block, keys.T), torch.ones(2, 1, dtype=torch.float64))
+    least = torch.linalg.solve(block, keys.T @ answers)  # s with K s = 1 and the smallest sᵀ M s
+    torch.testing.assert_close(keys @ least, torch.ones(2, 1, dtype=torch.float64))
+    assert found == pytest.approx(1 / float((least.T @ block @ least).item()), rel=1e-9)
+    assert found < min(editability(noise, one, columns) for one in (key, other))

@@ -8,7 +8,7 @@ import torch
 
 from knedit.editing.apply import edited
 from knedit.editing.around import Neighbours, Surroundings
-from knedit.editing.joint import Recipe, Solution, solve_wishes, widened
+from knedit.editing.joint import Recipe, Solution, alike, mean_keys, solve_wishes, widened
 from knedit.editing.prior import subject_free, without_subject
 from knedit.editing.statistics import Moment, Statistics
 from knedit.editing.targets import Search
@@ -175,3 +175,45 @@ def test_a_plan_tells_how_many_wishes_have_been_searched() -> None:
     heard: list[int] = []
     solve_wishes(model, wishes, around(model), replace(RECIPE, together=1, rounds=0), searched=heard.append)
     assert heard == [1, 2]
+
+
+def test_contexts_whose_keys_are_unlike_the_first_are_solved_for_a_key_of_their_own() -> None:
+    own, far = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.2]])
+    keys = {0: torch.cat([own, far, own + 0.1 * far, 2 * far]), 1: torch.cat([own, far, own, far])}
+    assert alike(keys) == ((0, 2), (1, 3))
+    assert alike({0: torch.cat([own, own + 0.1 * far])}) == ((0, 1),)
+    means = mean_keys(keys[0].double(), (2.0, 1.0, 2.0, 1.0), ((0, 2), (1, 3)))
+    torch.testing.assert_close(means, torch.cat([own + 0.05 * far, 1.5 * far]).double())
+
+
+def test_the_more_facts_the_more_layers_and_text_and_the_less_may_one_cost() -> None:
+    one, many = (Recipe((3, 4)).for_facts(30, n) for n in (1, 500))
+    assert (one.layers, many.layers) == ((3, 4), tuple(range(3, 9)))
+    assert one.pricing.text < Recipe((3,)).pricing.text * 1.1
+    assert many.pricing.text > 30 * Recipe((3,)).pricing.text
+    assert (one.search.worth, many.search.worth) == pytest.approx((4e-6, 2e-3))
+    assert one.search.stop < many.search.stop <= many.holding.stop
+
+
+def test_a_fact_that_would_cost_too_much_is_given_up_and_told() -> None:
+    model = tiny("llama")
+    dear = replace(RECIPE, search=replace(RECIPE.search, worth=1e6), rounds=0)
+    wishes = [WISH, Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")]
+    with pytest.raises(EditError, match="changes nothing"):
+        solve_wishes(model, wishes, around(model), dear)
+    some = replace(RECIPE, search=replace(RECIPE.search, worth=30), rounds=0)
+    limited, free = (solve_wishes(model, wishes, around(model), recipe).solved for recipe in (some, RECIPE))
+    assert all(0 < one.target.steps < other.target.steps for one, other in zip(limited, free, strict=True))
+    assert not any(one.target.converged for one in limited)
+
+
+def test_wishes_of_several_relations_are_solved_together_in_any_order() -> None:
+    model = tiny("llama")
+    surroundings = around(model)
+    other = replace(surroundings, neighbours=lambda _: surroundings.neighbours("capital"))
+    wishes = [WISH, Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "seat")]
+    first, second = (solve_wishes(model, some, other, RECIPE) for some in (wishes, wishes[::-1]))
+    assert [one.wish.target for one in second.solved] == ["Spain", "France"]
+    for one, two in zip(first.changes, second.changes, strict=True):
+        assert one.indices == two.indices
+        torch.testing.assert_close(one.new, two.new, rtol=1e-5, atol=1e-6)
