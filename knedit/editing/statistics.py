@@ -69,10 +69,12 @@ class Statistics:
     def base(self, layer: int, pricing: "Pricing") -> Tensor:
         """Return what M is of without any relation: the priced means [F, F] and the ridge.
 
-        It is made once, and not to be written to. Raises EditError where nothing was counted.
+        It is made once for a pricing, and not to be written to. Raises EditError where nothing was counted.
         """
         key = (layer, pricing)
         if key not in self._bases:
+            for other in [made for made in self._bases if made[1] != pricing]:  # another plan's, of no use any more
+                del self._bases[other]
             subjects, text = self.subjects[layer], self.text[layer]
             if subjects.count + text.count == 0:
                 raise EditError("the statistics have counted no key", f"layer {layer}", "Take them from a longer text.")
