@@ -1,5 +1,6 @@
 """The password of a signing key as it is typed: at a prompt that shows nothing of it, and told from a wrong one."""
 
+import os
 import subprocess
 import sys
 from io import BytesIO
@@ -91,12 +92,12 @@ def test_a_real_terminal_asks_without_an_echo(place: Path, typed: str, code: int
         assert process.stdout is not None
         shown = b""
         while b"Password of the key: " not in shown:
-            read = process.stdout.read1()
+            read = os.read(process.stdout.fileno(), 4096)
             assert read, shown
             shown += read
         process.stdin.write(f"{typed}\n".encode())
         process.stdin.flush()
-        while read := process.stdout.read1():
+        while read := os.read(process.stdout.fileno(), 4096):
             shown += read
         process.stdin.close()
         assert process.wait() == code
