@@ -47,5 +47,7 @@ class Recipe:
         return asdict(self)
 
 
-QUICK = Recipe(layers=3, hidden=96, neurons=384, heads=3, epochs=24, wordings=6, rate=4e-3, tokens=512, spread=0.05)
+QUICK = Recipe(
+    layers=2, hidden=96, neurons=384, heads=3, epochs=28, wordings=8, rate=4e-3, tokens=512, spread=0.05, doubt=0.3
+)
 FULL = Recipe(layers=4, hidden=128, neurons=1024, heads=4, epochs=24, wordings=6, rate=3e-3, tokens=1024, spread=0.04)
