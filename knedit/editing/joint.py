@@ -70,8 +70,11 @@ class Recipe:
         price = replace(self.pricing, text=self.pricing.text * (1 + n_facts / FEW))
         share = min(n_facts / MANY, 1.0)
         stop = max(self.search.stop, share * self.holding.stop)  # an answer need not be as sure as one's own
-        search = replace(self.search, stop=stop, worth=self.search.worth + n_facts * SHARE)
-        return replace(self, layers=widened(self.layers, n_layers, n_facts), pricing=price, search=search)
+        dear = DEAR * min(n_facts / SOME, 1.0) * (self.pricing.text / price.text) ** 0.5  # a price raises all damage
+        search = replace(self.search, stop=stop, worth=self.search.worth + dear)
+        holding = replace(self.holding, worth=self.holding.worth + dear)
+        layers = widened(self.layers, n_layers, n_facts)
+        return replace(self, layers=layers, pricing=price, search=search, holding=holding)
 
     def variety_of(self, wish: Wish) -> Variety:
         """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
@@ -80,7 +83,7 @@ class Recipe:
 
 Groups = tuple[tuple[int, ...], ...]
 FEW, MANY = 15, 250  # facts of a plan at which text counts twice as much, and an answer need be no surer than is held
-SHARE = 4e-6  # nats that one fact must gain for a unit of damage, for each fact of a plan
+SOME, DEAR = 10, 4e-3  # nats that a fact must gain for a unit of damage, in plans of so many facts
 
 
 def default_layers(n_layers: int) -> tuple[int, ...]:
@@ -218,7 +221,7 @@ class Plan:
         columns = {layer: self._columns_of(layer) for layer in layers}
         olds = {layer: self.model.value_vectors(layer, columns[layer]).double().cpu() for layer in layers}
         found = tuple(self._change(layer, self.solved, columns[layer], olds[layer]) for layer in layers)
-        asked = list(range(len(self.solved)))
+        asked = [number for number, one in enumerate(self.solved) if not one.target.given_up]
         for left in range(self.recipe.rounds, -1, -1):
             holding = self.recipe.holding
             missing = self._missing(found, asked, holding if left else replace(holding, steps=0))

@@ -64,7 +64,7 @@ class Target:
     """One fact's vectors, [D] a layer, and the keys [n, F] that its contexts have with all of them planted.
 
     `left` is what of the objective is left, the contexts' weighted mean; `worst` the same of the worst context;
-    `open_` tells which contexts asked for something before the search.
+    `open_` tells which contexts asked for something before the search; `given_up`, whether going on was not worth it.
     """
 
     offsets: Mapping[int, Tensor]
@@ -74,6 +74,7 @@ class Target:
     steps: int
     converged: bool
     open_: tuple[bool, ...] = ()
+    given_up: bool = False
 
 
 Price = Callable[[int, Mapping[int, Tensor]], Mapping[int, float]]
@@ -288,4 +289,5 @@ class _Hunt:
             steps,
             math.isfinite(mean) and mean <= self.search.good,
             tuple(self.open_[n] for n in numbers),
+            self.worth[fact] < self.search.worth and any(self._above(n) > 0 for n in numbers),
         )

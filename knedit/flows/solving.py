@@ -13,6 +13,7 @@ from knedit.editing.joint import Recipe, Solution, Solved, default_layers, solve
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron
+from knedit.editing.targets import Target
 from knedit.errors import EditError, KneditError
 from knedit.flows.choices import Choices
 from knedit.flows.goals import Goal
@@ -155,11 +156,14 @@ def _attempt(
             raise
         return None, {error.where: error.what}
     lost = [one for one in solution.solved if not one.target.converged]
-    return solution, {
-        one.wish.target: f"its search did not converge: after {one.target.steps} steps"
-        f" {one.target.left:.3g} is left, of which at most {recipe.search.good:g} may be"
-        for one in lost
-    }
+    return solution, {one.wish.target: _why(one.target, recipe.search.good) for one in lost}
+
+
+def _why(target: Target, good: float) -> str:
+    left = f"after {target.steps} steps {target.left:.3g} is left, of which at most {good:g} may be"
+    if target.given_up:
+        return f"its answer would harm the rest more than many others' together, and was given up: {left}"
+    return f"its search did not converge: {left}"
 
 
 def _tell(failures: Mapping[str, str], choices: Choices, left: Sequence[Wished]) -> None:

@@ -191,7 +191,8 @@ def test_the_more_facts_the_more_layers_and_text_and_the_less_may_one_cost() -> 
     assert (one.layers, many.layers) == ((3, 4), tuple(range(3, 9)))
     assert one.pricing.text < Recipe((3,)).pricing.text * 1.1
     assert many.pricing.text > 30 * Recipe((3,)).pricing.text
-    assert (one.search.worth, many.search.worth) == pytest.approx((4e-6, 2e-3))
+    assert 0 < one.search.worth < 5e-4 < many.search.worth < Recipe((3,)).for_facts(30, 10).search.worth
+    assert (one.holding.worth, many.holding.worth) == (one.search.worth, many.search.worth)
     assert one.search.stop < many.search.stop <= many.holding.stop
 
 
