@@ -40,7 +40,8 @@ class Surroundings:
 
     `neighbours` is asked for one relation after the other, so that not all their keys are held at once. `kept` are
     facts that must stay as they are, protected ones and those that earlier edits changed: their keys are priced one by
-    one. `barred` are columns of a layer that no wish may have.
+    one. `barred` are columns of a layer that no wish may have; `spent` are those that earlier edits changed, which a
+    plan may change besides those that it chooses: they are no one's any more, and the more columns, the less harm.
     """
 
     statistics: Statistics
@@ -48,6 +49,7 @@ class Surroundings:
     neighbours: Callable[[str], Neighbours | None] = _nobody
     kept: Neighbours | None = None
     barred: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    spent: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
 
 class Region:

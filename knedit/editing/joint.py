@@ -67,10 +67,12 @@ class Recipe:
         What an answer does to its own surroundings it does alone, but what all of them do to running text adds up: the
         more facts, the more layers share them, the more text counts beside the rest, and the less a fact may cost.
         """
-        price = replace(self.pricing, text=self.pricing.text * (1 + n_facts / FEW))
+        price = replace(self.pricing, text=self.pricing.text * (1 + min(n_facts / FEW, 35.0)))
         share = min(n_facts / MANY, 1.0)
         stop = max(self.search.stop, share * self.holding.stop)  # an answer need not be as sure as one's own
-        dear = DEAR * min(n_facts / SOME, 1.0) * (self.pricing.text / price.text) ** 0.5  # a price raises all damage
+        dear = (
+            DEAR * min(n_facts / SOME, 1.0) ** 2 * (self.pricing.text / price.text) ** 0.5
+        )  # a price raises all damage
         search = replace(self.search, stop=stop, worth=self.search.worth + dear)
         holding = replace(self.holding, worth=self.holding.worth + dear)
         layers = widened(self.layers, n_layers, n_facts)
@@ -82,8 +84,8 @@ class Recipe:
 
 
 Groups = tuple[tuple[int, ...], ...]
-FEW, MANY = 15, 250  # facts of a plan at which text counts twice as much, and an answer need be no surer than is held
-SOME, DEAR = 10, 4e-3  # nats that a fact must gain for a unit of damage, in plans of so many facts
+FEW, MANY = 3, 250  # facts of a plan at which text counts twice as much, and an answer need be no surer than is held
+SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage
 
 
 def default_layers(n_layers: int) -> tuple[int, ...]:
@@ -275,7 +277,8 @@ class Plan:
             keys = torch.cat([one.keys[layer] for one in self.solved])
             barred = self.around.barred.get(layer, frozenset())
             return tuple(sorted(choose_columns(noise, keys, limit=self.recipe.columns, barred=barred).indices))
-        return tuple(sorted({column for one in self.solved for column in one.columns[layer]}))
+        spent = self.around.spent.get(layer, frozenset()) - self.around.barred.get(layer, frozenset())
+        return tuple(sorted(spent.union(*(one.columns[layer] for one in self.solved))))
 
     def _change(self, layer: int, wanted: Sequence[Solved], columns: Sequence[int], old: Tensor) -> ValueChange:
         keys = torch.cat([one.keys[layer] for one in wanted])

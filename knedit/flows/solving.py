@@ -4,7 +4,7 @@ What cannot be solved is named by its fact; the plan stops there, or goes on wit
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from knedit.catalog.store import Catalog
@@ -55,6 +55,9 @@ class Joint:
         for one, solved in zip(self.wished, self.solved, strict=True):
             own = {(layer, index) for layer, columns in solved.columns.items() for index in columns}
             found.setdefault(one.step, set()).update(own)
+        every_one = {(change.layer, index) for change in self.changes for index in change.indices}
+        if others := every_one.difference(*found.values()):  # of earlier edits, changed again for all facts together
+            found.setdefault(min(one.step for one in self.wished), set()).update(others)
         return {step: sorted(neurons) for step, neurons in found.items()}
 
     def outcomes(self, edit_id: int) -> list[EditOutcome]:
@@ -123,6 +126,7 @@ def solve_together(
         neighbours_of(catalog, model, wished, recipe.layers),
         kept_facts(catalog, model, {one.fact.id for one in wished}, earlier, recipe.layers),
         barred_columns(catalog, refinement),
+        _by_layer(earlier.neurons) if recipe.columns else {},
     )
     while True:
         solution, lost = _attempt(model, wished, around, recipe, progress)
@@ -134,6 +138,13 @@ def solve_together(
         failures |= lost
         wished = [one for one in wished if one.wish.target not in lost]
         _tell(lost, choices, wished)
+
+
+def _by_layer(neurons: Collection[Neuron]) -> dict[int, frozenset[int]]:
+    found: dict[int, set[int]] = {}
+    for layer, index in neurons:
+        found.setdefault(layer, set()).add(index)
+    return {layer: frozenset(indices) for layer, indices in found.items()}
 
 
 def _attempt(

@@ -54,6 +54,7 @@ class JointSolver:
     train: bool = False
     _keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
     _layers: tuple[int, ...] = ()
+    _spent: dict[int, frozenset[int]] = field(default_factory=dict)
     _around_keys: dict[str, "Mapping[int, Tensor]"] = field(default_factory=dict)
 
     def __call__(self, model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext) -> SolvedRewrites:
@@ -67,6 +68,8 @@ class JointSolver:
             self._keys.clear()  # the weights moved since, or other layers are asked for
             self._around_keys.clear()
         self._layers = recipe.layers
+        if not context.earlier:
+            self._spent.clear()
         ranked = sorted(rewrites, key=lambda rewrite: rewrite.relation)  # what a relation's facts share is made once
         wishes = [_wish(model, rewrite, context) for rewrite in ranked]
         plan = Plan(model, self._around(model, rewrites, context, recipe), recipe, wishes)
@@ -83,6 +86,8 @@ class JointSolver:
         if self.train and changes:
             changes = self._trained(model, [one.wish for one in plan.solved], changes, context, recipe)
             parts["train"] = time.perf_counter() - solved
+        for change in changes:
+            self._spent[change.layer] = self._spent.get(change.layer, frozenset()).union(change.indices)
         return SolvedRewrites(changes, failures, parts)
 
     def _trained(
@@ -131,6 +136,7 @@ class JointSolver:
             told,
             kept,
             {} if context.random is None else _barred(model, rewrites, recipe, context.random),
+            dict(self._spent) if context.random is None else {},
         )
 
     def _neighbours(self, model: "Model", asked: Sequence[Asked]) -> "Neighbours | None":
