@@ -149,16 +149,27 @@ def show_plan(catalog: Any, planned: Any, *, as_json: bool) -> None:
     neurons = describe_edit(catalog, planned)
     if as_json:
         told = {"outcomes": planned.outcomes, "gates": planned.gates} if planned.outcomes or planned.gates else {}
-        show_json({"edit": planned.edit, "steps": planned.steps, "neurons": neurons, **told})
+        rows = [
+            {
+                "target": one.step.target,  # the steps themselves, with all of their neurons, stand above
+                "layer": one.layer,
+                "index": one.index,
+                "norm": one.norm,
+                "new_norm": one.new_norm,
+                "others": one.others,
+            }
+            for one in neurons
+        ]
+        show_json({"edit": planned.edit, "steps": planned.steps, "neurons": rows, **told})
         return
     steps = [[s.operation, s.target, s.old, s.new, len(s.neurons), _layers(s.neurons)] for s in planned.steps]
     title = f"Edit {show_id(planned.edit.id)} of {planned.checkpoint.name}"
     show_rows(["operation", "target", "old", "new", "neurons", "layers"], steps, as_json=False, title=title)
     _show_outcomes(planned)
     shown = neurons[:_SHOWN] if planned.outcomes else neurons
-    rows = [[n.step.target, n.layer, n.index, n.norm, n.new_norm, len(n.others), few(n.others)] for n in shown]
+    table = [[n.step.target, n.layer, n.index, n.norm, n.new_norm, len(n.others), few(n.others)] for n in shown]
     columns = ["target", "layer", "index", "norm", "new norm", "other facts", "such as"]
-    show_rows(columns, rows, as_json=False)
+    show_rows(columns, table, as_json=False)
     if len(shown) < len(neurons):
         click.echo(f"… and {len(neurons) - len(shown)} more value vectors; --json tells all of them.")
 

@@ -156,6 +156,7 @@ def test_an_edit_is_shipped_as_a_delta_compared_and_taken_back(place: Path) -> N
     assert isinstance(found, dict)
     changed = {(one["layer"], one["index"]) for one in found["neurons"]}
     assert changed == {(one["layer"], one["index"]) for one in planned["neurons"]}
+    assert {one["target"] for one in planned["neurons"]} == {step["target"] for step in planned["steps"]}
     assert (found["only_second"], found["other_tensors"]) == (["SHA256SUMS", "knedit.json"], {})
     table = done("checkpoint", "diff", "base", "edited")
     assert f"Value vectors that differ: {len(changed)}" in table
