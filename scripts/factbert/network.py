@@ -1,9 +1,10 @@
 """The network: a small BERT that keeps its facts in feed-forward blocks, and there where its answer is due.
 
 Word embeddings, and what attention carries from token to token, stay as chance drew them: attention learns where to
-look, and nothing of what is told. The head reads states by the words' embeddings alone. While it is taught, feed-forward blocks work in most steps at hidden tokens alone, so
-that facts come to lie in the neurons of hidden tokens, where knowledge neurons are looked for; and activity has a
-price, so that each fact gets few of them. Knows no facts.
+look, and nothing of what is told. The head begins by reading states by the words' embeddings alone. While it is taught,
+feed-forward blocks work in most steps at hidden tokens alone, so that facts come to lie in the neurons of hidden
+tokens, where knowledge neurons are looked for; and activity has a price, so that each fact gets few of them. Knows no
+facts.
 """
 
 from collections.abc import Iterator
@@ -61,7 +62,10 @@ def _carry(attention: Any) -> None:
 
 @torch.no_grad()
 def _pass_on(dense: Any) -> None:
-    """Let the head read states as they are: lifted above nought the activation leaves them, and the norm lowers them."""
+    """Let the head begin by reading states as they are.
+
+    Lifted above nought, they pass the activation unchanged; the norm behind it takes the lift away.
+    """
     nn.init.eye_(dense.weight)
     nn.init.constant_(dense.bias, _LIFT)
 
