@@ -68,13 +68,10 @@ class Recipe:
         more facts, the more layers share them, the more text counts beside the rest, and the less a fact may cost.
         """
         price = replace(self.pricing, text=self.pricing.text * (1 + min(n_facts / FEW, 35.0)))
+        fall = (self.pricing.text / price.text) ** 0.5  # a price raises all damage
+        dear = DEAR * min(n_facts / SOME, 1.0) ** 2 * fall
         share = min(n_facts / MANY, 1.0)
-        stop = max(self.search.stop, share * self.holding.stop)  # an answer need not be as sure as one's own
-        dear = (
-            DEAR * min(n_facts / SOME, 1.0) ** 2 * (self.pricing.text / price.text) ** 0.5
-        )  # a price raises all damage
-        search = replace(self.search, stop=stop, worth=self.search.worth + dear)
-        holding = replace(self.holding, worth=self.holding.worth + dear)
+        search, holding = (_easier(one, share, dear) for one in (self.search, self.holding))
         layers = widened(self.layers, n_layers, n_facts)
         return replace(self, layers=layers, pricing=price, search=search, holding=holding)
 
@@ -84,8 +81,20 @@ class Recipe:
 
 
 Groups = tuple[tuple[int, ...], ...]
-FEW, MANY = 3, 250  # facts of a plan at which text counts twice as much, and an answer need be no surer than is held
+FEW, MANY = 3, 250  # facts of a plan at which text counts twice as much, and answers may be half as sure
+SURE = 0.3  # nats that an answer among so many may lack more
 SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage
+
+
+def _easier(search: Search, share: float, worth: float) -> Search:
+    """Return a search that asks up to twice as much to be left, and nats for damage: answers need not be as sure."""
+    return replace(
+        search,
+        stop=search.stop + share * max(search.stop, SURE),
+        slack=search.slack * (1 + share),
+        good=search.good * (1 + share),
+        worth=search.worth + worth,
+    )
 
 
 def default_layers(n_layers: int) -> tuple[int, ...]:

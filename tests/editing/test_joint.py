@@ -193,7 +193,10 @@ def test_the_more_facts_the_more_layers_and_text_and_the_less_may_one_cost() -> 
     assert many.pricing.text > 30 * Recipe((3,)).pricing.text
     assert 0 < one.search.worth < 5e-4 < many.search.worth < Recipe((3,)).for_facts(30, 10).search.worth
     assert (one.holding.worth, many.holding.worth) == (one.search.worth, many.search.worth)
-    assert one.search.stop < many.search.stop <= many.holding.stop
+    assert one.search.stop < 0.13 < many.search.stop < many.holding.stop
+    assert (
+        (many.search.slack, many.search.good) == (2 * one.search.slack, 1.0) == pytest.approx((2 * one.search.slack, 1))
+    )
 
 
 def test_a_fact_that_would_cost_too_much_is_given_up_and_told() -> None:
