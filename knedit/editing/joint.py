@@ -81,6 +81,8 @@ class Recipe:
 
 
 Groups = tuple[tuple[int, ...], ...]
+Chosen = dict[int, tuple[tuple[int, ...], float]]  # columns and their editability, by layer
+APART = 0.25  # of the editability of one mean key, which keys of several groups must have at least
 FEW, MANY = 3, 250  # facts of a plan at which text counts twice as much, and answers may be half as sure
 SURE = 0.3  # nats that an answer among so many may lack more
 SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage
@@ -199,14 +201,25 @@ class Plan:
 
         groups: list[Groups] = [() for _ in wishes]
 
-        def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
-            groups[fact] = alike(keys)
+        def choose(fact: int, keys: Mapping[int, Tensor], some: Groups) -> Chosen:
+            chosen: Chosen = {}
             for layer, rows in keys.items():
-                near = self._near_keys(rows, sought[fact].weights, groups[fact], decoys[fact].get(layer))
+                near = self._near_keys(rows, sought[fact].weights, some, decoys[fact].get(layer))
                 region = self._regions[wishes[fact].relation]
                 noise = kept_too(region.noise(layer), self.around, recipe.pricing, self.subjects, layer).beside(near)
-                means = mean_keys(rows, sought[fact].weights, groups[fact])
-                columns[fact][layer], prices[fact][layer] = self._columns(noise, means, wishes[fact], layer)
+                chosen[layer] = self._columns(noise, mean_keys(rows, sought[fact].weights, some), wishes[fact], layer)
+            return chosen
+
+        def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
+            groups[fact] = alike(keys)
+            chosen = choose(fact, keys, groups[fact])
+            if len(groups[fact]) > 1:  # a key of its own may be so short that answering it harms everything
+                whole: Groups = (tuple(range(len(sought[fact].queries))),)
+                other = choose(fact, keys, whole)
+                if sum(e for _, e in chosen.values()) < APART * sum(e for _, e in other.values()):
+                    groups[fact], chosen = whole, other
+            columns[fact] = {layer: own for layer, (own, _) in chosen.items()}
+            prices[fact] = {layer: e for layer, (_, e) in chosen.items()}
             return prices[fact]
 
         found = target_values(self.model, sought, recipe.layers, search=recipe.search, price=price)
