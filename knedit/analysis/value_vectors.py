@@ -40,6 +40,7 @@ def measure(
     """
     both = [*places, *random]
     signs = activations(model, own, both).mean(0).sign()
+    signs[signs == 0] = 1  # a neuron that never fires still has a value vector, which says what it would
     ranks = answer_ranks(model, both, signs, own[0].answers[0])
     readings = [one for some in read_values(model, list(places), top=TOP, memory=_MEMORY) for one in some]
     fired = token_activations(model, texts, places)
