@@ -64,7 +64,10 @@ def answer_ranks(model: Model, places: Sequence[Place], signs: Tensor, answer: i
     above = torch.zeros(len(places), dtype=torch.long, device=values.device)
     for first in range(0, model.n_embeddings, _AT_ONCE):
         rows = model.output_embeddings(first, min(first + _AT_ONCE, model.n_embeddings)).float()
-        above += (values @ rows.T.to(values.device) > own).sum(1)
+        higher = values @ rows.T.to(values.device) > own
+        if first <= answer < first + len(rows):
+            higher[:, answer - first] = False  # by rounding it may be above itself
+        above += higher.sum(1)
     return [int(rank) + 1 for rank in above]
 
 

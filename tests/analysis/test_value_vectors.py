@@ -19,10 +19,10 @@ def test_a_neuron_that_never_fires_has_the_rank_that_its_value_vector_gives() ->
     notes = Notes()
     measure(model, [query], [query], [(0, 3)], [(1, 5), (1, 6)], notes)
     ranks = {(note.series, note.key): note.value for note in notes.found if note.metric == "rank"}
-    words = torch.stack([model.output_embedding(token) for token in range(model.n_embeddings)])
+    words = torch.stack([model.output_embedding(token).double() for token in range(model.n_embeddings)])
     expected = {}
     for series, layer, index in (("neurons", 0, 3), ("random", 1, 5), ("random", 1, 6)):
-        logits = words @ model.value_vectors(layer, [index])[0]
+        logits = words @ model.value_vectors(layer, [index])[0].double()
         expected[series, f"{layer}:{index}"] = float((logits > logits[query.answers[0]]).sum() + 1)
     assert ranks == expected
     assert set(expected.values()) != {1.0}
