@@ -40,6 +40,7 @@ def measure(
     """
     both = [*places, *random]
     signs = activations(model, own, both).mean(0).sign()
+    signs[signs == 0] = 1  # a neuron that never fires still has a value vector, which says what it would
     ranks = answer_ranks(model, both, signs, own[0].answers[0])
     readings = [one for some in read_values(model, list(places), top=TOP, memory=_MEMORY) for one in some]
     fired = token_activations(model, texts, places)
@@ -63,7 +64,10 @@ def answer_ranks(model: Model, places: Sequence[Place], signs: Tensor, answer: i
     above = torch.zeros(len(places), dtype=torch.long, device=values.device)
     for first in range(0, model.n_embeddings, _AT_ONCE):
         rows = model.output_embeddings(first, min(first + _AT_ONCE, model.n_embeddings)).float()
-        above += (values @ rows.T.to(values.device) > own).sum(1)
+        higher = values @ rows.T.to(values.device) > own
+        if first <= answer < first + len(rows):
+            higher[:, answer - first] = False  # by rounding it may be above itself
+        above += higher.sum(1)
     return [int(rank) + 1 for rank in above]
 
 

@@ -19,6 +19,7 @@ from knedit.flows.solving import solve_together
 from knedit.flows.sources import choose_source
 from knedit.flows.stacking import NOTHING
 from knedit.flows.statistics import find_statistics
+from knedit.flows.sweep import swept_layers
 from knedit.models.model import Model
 from knedit.models.scaling import Place, activations
 
@@ -122,7 +123,13 @@ def common_neurons(lab: Lab, relation: str) -> tuple[Place, ...]:
 
 
 def _together(lab: Lab, goals: Mapping[int, Goal]) -> Sequence[ValueChange]:
-    choices = Choices(update_solver="closed-form", erase_solver="prior", on_failure="skip")
+    swept = swept_layers(lab.catalog, lab.checkpoint)
+    choices = Choices(
+        update_solver="closed-form",
+        erase_solver="prior",
+        on_failure="skip",
+        swept=None if swept is None else swept.layers,
+    )
     found = solve_together(
         lab.catalog, lab.model, goals, choices, refinement=lab.refinement, earlier=NOTHING,
         statistics=lambda model, layers: _statistics(lab, model, layers),
