@@ -41,7 +41,7 @@ def statistics(
 
     Keys are counted at the last tokens of subjects and over running text. A run that is killed goes on.
     """
-    from knedit.editing.joint import default_layers
+    from knedit.editing.recipe import default_layers
     from knedit.flows.checkpoint import load_checkpoint
     from knedit.flows.sources import choose_source
     from knedit.flows.statistics import counted, take_statistics

@@ -10,7 +10,7 @@ Shapes: u facts, n keys, F neurons of a layer, D hidden.
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -21,12 +21,14 @@ from knedit.editing.around import Mixture, Region, Surroundings, kept_too
 from knedit.editing.closed_form import factor_of, selector
 from knedit.editing.columns import choose_columns, editability
 from knedit.editing.decoys import decoys_of
+from knedit.editing.groups import Groups, alike, mean_keys
 from knedit.editing.objectives import ending
-from knedit.editing.prior import NEUTRAL, subject_free
+from knedit.editing.prior import subject_free
+from knedit.editing.recipe import Recipe
 from knedit.editing.solve import ValueChange
-from knedit.editing.statistics import Noise, Pricing
+from knedit.editing.statistics import Noise
 from knedit.editing.targets import Search, Sought, Target, target_values
-from knedit.editing.wishes import Variety, Wish, contexts_of
+from knedit.editing.wishes import Wish, contexts_of
 from knedit.errors import EditError
 from knedit.models.hooks import frozen
 from knedit.models.model import Model
@@ -34,89 +36,8 @@ from knedit.models.planting import keys_at_sites
 from knedit.models.prompting import Query, encode_prompt
 from knedit.records import Prompt
 
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that decides how wishes are solved.
-
-    `columns` is the most columns of a layer that one fact may change (0: all of them); with `shared`, the most that
-    the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else.
-    `together` facts are searched side by side; each is told from `decoys` near names. An erased answer is brought down
-    to `margin` times what the model says with a `neutral` word for the subject. What the edited network says is then
-    held against `holding`, a search of what is still missing, and corrected at most `rounds` times.
-    """
-
-    layers: tuple[int, ...]
-    columns: int = 64
-    shared: bool = False
-    tolerance: float = 0.1
-    together: int = 4
-    decoys: int = 24
-    margin: float = 0.05
-    neutral: tuple[str, ...] = NEUTRAL
-    search: Search = field(default_factory=Search)
-    holding: Search = field(default_factory=lambda: Search(steps=8, stop=0.3, slack=0.8))
-    rounds: int = 3
-    pricing: Pricing = field(default_factory=Pricing)
-    variety: Variety = field(default_factory=Variety)
-    erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8))
-
-    def for_facts(self, n_layers: int, n_facts: int) -> "Recipe":
-        """Return the recipe for so many facts of one model, those counted that its weights were given before.
-
-        What an answer does to its own surroundings it does alone, but what all of them do to running text adds up: the
-        more facts, the more layers share them, the more text counts beside the rest, and the less a fact may cost.
-        """
-        price = replace(self.pricing, text=self.pricing.text * (1 + min(n_facts / FEW, 35.0)))
-        fall = (self.pricing.text / price.text) ** 0.5  # a price raises all damage
-        dear = DEAR * min(n_facts / SOME, 1.0) ** 2 * fall
-        share = min(n_facts / MANY, 1.0)
-        search, holding = (_easier(one, share, dear) for one in (self.search, self.holding))
-        layers = widened(self.layers, n_layers, n_facts)
-        return replace(self, layers=layers, pricing=price, search=search, holding=holding)
-
-    def variety_of(self, wish: Wish) -> Variety:
-        """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
-        return self.erasing if wish.new is None else self.variety
-
-
-Groups = tuple[tuple[int, ...], ...]
 Chosen = dict[int, tuple[tuple[int, ...], float]]  # columns and their editability, by layer
 APART = 0.25  # of the editability of one mean key, which keys of several groups must have at least
-FEW, MANY = 3, 250  # facts of a plan at which text counts twice as much, and answers may be half as sure
-SURE = 0.3  # nats that an answer among so many may lack more
-SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage
-
-
-def _easier(search: Search, share: float, worth: float) -> Search:
-    """Return a search that asks up to twice as much to be left, and nats for damage: answers need not be as sure."""
-    return replace(
-        search,
-        stop=search.stop + share * max(search.stop, SURE),
-        slack=search.slack * (1 + share),
-        good=search.good * (1 + share),
-        worth=search.worth + worth,
-    )
-
-
-def default_layers(n_layers: int) -> tuple[int, ...]:
-    """Return the layers to edit where nobody swept them: a fifth of all, from a tenth of the way up.
-
-    Measured on SmolLM2-135M, of whose 30 layers these are 3 to 8: above, an edit generalises less and harms more.
-    """
-    first = round(n_layers / 10)
-    return tuple(range(first, min(first + max(round(n_layers / 5), 1), n_layers)))
-
-
-def widened(layers: Sequence[int], n_layers: int, n_facts: int) -> tuple[int, ...]:
-    """Return the layers that so many facts need together: up to three times what one does, the next ones above.
-
-    The more facts share a layer's columns, the more each answer costs the rest. Measured on SmolLM2-135M: 100 facts
-    raise the perplexity of running text by 1.3 % in 6 layers and by 0.7 % in 10.
-    """
-    share = min(max((n_facts - 25) / 225, 0.0), 2.0)
-    above = range(max(layers) + 1, n_layers)
-    return (*sorted(layers), *above[: round(share * len(layers))])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,17 +104,7 @@ class Plan:
     def search(self, wishes: Sequence[Wish]) -> None:
         """Choose columns and search vectors for some of the wishes, each as if it were alone."""
         self._enter({wish.relation for wish in wishes})
-        contexts = [contexts_of(wish, self.around.sentences, self.recipe.variety_of(wish)) for wish in wishes]
-        sought = []
-        for wish, own in zip(wishes, contexts, strict=True):
-            texts = [context.text for context in own]
-            queries = tuple(_query(self.model, wish, text) for text in texts)
-            weights = tuple(context.weight for context in own)
-            if wish.new is None:
-                priors = subject_free(self.model, wish, texts, self.recipe.neutral)
-                sought.append(Sought(queries, weights, "erase", tuple(self.recipe.margin * p for p in priors)))
-            else:
-                sought.append(Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update"))
+        sought = [self._sought_of(wish) for wish in wishes]
         recipe = self.recipe
         decoys = [self._decoys(wish) for wish in wishes]
         columns: list[dict[int, tuple[int, ...]]] = [{} for _ in wishes]
@@ -233,6 +144,16 @@ class Plan:
             self._counts[wishes[fact].relation] += 1
         self._sought += sought
         self._groups += groups
+
+    def _sought_of(self, wish: Wish) -> Sought:
+        contexts = contexts_of(wish, self.around.sentences, self.recipe.variety_of(wish))
+        texts = [context.text for context in contexts]
+        queries = tuple(_query(self.model, wish, text) for text in texts)
+        weights = tuple(context.weight for context in contexts)
+        if wish.new is None:
+            priors = subject_free(self.model, wish, texts, self.recipe.neutral)
+            return Sought(queries, weights, "erase", tuple(self.recipe.margin * p for p in priors))
+        return Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update")
 
     def changes(self) -> tuple[ValueChange, ...]:
         """Return the value vectors that give every searched wish its vectors, and what the edited network lacked still.
@@ -366,29 +287,6 @@ def _nothing(one: Solved) -> Solved:
     """Return a wish that lacks nothing: its keys, so that others leave it as it is, and no vectors."""
     none = {layer: torch.zeros_like(offset) for layer, offset in one.target.offsets.items()}
     return replace(one, target=replace(one.target, offsets=none, steps=0))
-
-
-def alike(keys: Mapping[int, Tensor], *, least: float = 0.5) -> Groups:
-    """Return the contexts, by number, in groups of which one key can speak: those like the first, and the others.
-
-    `keys` [n, F] a layer; contexts are alike whose keys have a cosine of `least` or more, the mean over the layers. A
-    subject that begins a text is often unlike the same subject further on, for its tokens take part in what the first
-    token does for the whole text.
-    """
-    cosines = torch.stack([torch.cosine_similarity(rows, rows[:1], dim=1) for rows in keys.values()]).mean(0)
-    first = tuple(number for number, cosine in enumerate(cosines.tolist()) if number == 0 or cosine >= least)
-    others = tuple(number for number in range(len(cosines)) if number not in first)
-    return (first, others) if others else (first,)
-
-
-def mean_keys(keys: Tensor, weights: Sequence[float], groups: Groups) -> Tensor:
-    """Return the weighted mean of each group of keys [n, F]: the keys [g, F] that a fact is solved for.
-
-    Source: r-ROME (Gupta et al., 2024), which has one for all contexts.
-    """
-    counts = torch.tensor(weights, dtype=torch.float64)
-    chosen = [list(group) for group in groups]
-    return torch.stack([(counts[some, None] * keys[some]).sum(0) / counts[some].sum() for some in chosen])
 
 
 def _ended(model: Model, query: Query) -> Query:

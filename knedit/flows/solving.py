@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from knedit.catalog.store import Catalog
 from knedit.editing.around import Surroundings
-from knedit.editing.joint import Recipe, Solution, Solved, default_layers, solve_wishes
+from knedit.editing.joint import Solution, Solved, solve_wishes
+from knedit.editing.recipe import Recipe, default_layers
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from knedit.editing.around import Neighbours, Surroundings
-    from knedit.editing.joint import Recipe
+    from knedit.editing.recipe import Recipe
     from knedit.editing.solve import ValueChange
     from knedit.editing.statistics import Statistics
     from knedit.editing.wishes import Wish
@@ -188,7 +188,7 @@ def optimised(model: "Model") -> JointSolver:
 
 def closed_form(model: "Model") -> JointSolver:
     """Return the solver with the model's statistics: those that are kept, or counted now over knedit's own text."""
-    from knedit.editing.joint import Recipe, default_layers
+    from knedit.editing.recipe import Recipe, default_layers
 
     layers = default_layers(model.layout.n_layers)
     folder = Path(model.source)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from knedit.catalog.store import Catalog
 from knedit.editing.around import Neighbours
-from knedit.editing.joint import Recipe
+from knedit.editing.recipe import Recipe
 from knedit.editing.wishes import Wish, contexts_of, reworded
 from knedit.errors import KneditError, ModelError
 from knedit.flows.goals import Goal

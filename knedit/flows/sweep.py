@@ -81,7 +81,7 @@ class _Trial:
 
 def usual_windows(n_layers: int) -> tuple[Window, ...]:
     """Return windows of a fifth of the layers, half a window apart, from the bottom up to three quarters."""
-    from knedit.editing.joint import default_layers
+    from knedit.editing.recipe import default_layers
 
     width = max(round(n_layers / 5), 1)
     top = max(round(0.75 * n_layers), width)
@@ -246,7 +246,7 @@ def _open(catalog: Catalog, checkpoint: Checkpoint, windows: Sequence[Window], f
 
 def _solvers(catalog: Catalog, checkpoint: Checkpoint, model: "Model") -> Callable[[Window], JointSolver]:
     """Return what makes a window's solver; of one window at a time, so that memory holds few statistics."""
-    from knedit.editing.joint import Recipe
+    from knedit.editing.recipe import Recipe
 
     @lru_cache(maxsize=1)
     def find(layers: Window) -> "Statistics":

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from knedit.catalog.store import Catalog
-from knedit.editing.joint import Recipe
 from knedit.editing.optimised import Training, train_values
 from knedit.editing.prior import subject_free
+from knedit.editing.recipe import Recipe
 from knedit.editing.solve import ValueChange
 from knedit.editing.targets import Sought
 from knedit.editing.wishes import Wish, contexts_of

@@ -8,8 +8,10 @@ import torch
 
 from knedit.editing.apply import edited
 from knedit.editing.around import Neighbours, Surroundings
-from knedit.editing.joint import Recipe, Solution, alike, mean_keys, solve_wishes, widened
+from knedit.editing.groups import alike, mean_keys
+from knedit.editing.joint import Solution, solve_wishes
 from knedit.editing.prior import subject_free, without_subject
+from knedit.editing.recipe import Recipe, widened
 from knedit.editing.statistics import Moment, Statistics
 from knedit.editing.targets import Search
 from knedit.editing.wishes import Context, Variety, Wish, contexts_of, reworded

@@ -1,0 +1,90 @@
+"""How a plan is solved: the recipe, its layers, and how both change with the number of facts. Knows no model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from knedit.editing.prior import NEUTRAL
+from knedit.editing.statistics import Pricing
+from knedit.editing.targets import Search
+from knedit.editing.wishes import Variety, Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides how wishes are solved.
+
+    `columns` is the most columns of a layer that one fact may change (0: all of them); with `shared`, the most that
+    the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else.
+    `together` facts are searched side by side; each is told from `decoys` near names. An erased answer is brought down
+    to `margin` times what the model says with a `neutral` word for the subject. What the edited network says is then
+    held against `holding`, a search of what is still missing, and corrected at most `rounds` times.
+    """
+
+    layers: tuple[int, ...]
+    columns: int = 64
+    shared: bool = False
+    tolerance: float = 0.1
+    together: int = 4
+    decoys: int = 24
+    margin: float = 0.05
+    neutral: tuple[str, ...] = NEUTRAL
+    search: Search = field(default_factory=Search)
+    holding: Search = field(default_factory=lambda: Search(steps=8, stop=0.3, slack=0.8))
+    rounds: int = 3
+    pricing: Pricing = field(default_factory=Pricing)
+    variety: Variety = field(default_factory=Variety)
+    erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8))
+
+    def for_facts(self, n_layers: int, n_facts: int) -> "Recipe":
+        """Return the recipe for so many facts of one model, those counted that its weights were given before.
+
+        What an answer does to its own surroundings it does alone, but what all of them do to running text adds up: the
+        more facts, the more layers share them, the more text counts beside the rest, and the less a fact may cost.
+        """
+        price = replace(self.pricing, text=self.pricing.text * (1 + min(n_facts / FEW, 35.0)))
+        fall = (self.pricing.text / price.text) ** 0.5  # a price raises all damage
+        dear = DEAR * min(n_facts / SOME, 1.0) ** 2 * fall
+        share = min(n_facts / MANY, 1.0)
+        search, holding = (_easier(one, share, dear) for one in (self.search, self.holding))
+        layers = widened(self.layers, n_layers, n_facts)
+        return replace(self, layers=layers, pricing=price, search=search, holding=holding)
+
+    def variety_of(self, wish: Wish) -> Variety:
+        """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
+        return self.erasing if wish.new is None else self.variety
+
+
+FEW, MANY = 3, 250  # facts of a plan at which text counts twice as much, and answers may be half as sure
+SURE = 0.3  # nats that an answer among so many may lack more
+SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage
+
+
+def _easier(search: Search, share: float, worth: float) -> Search:
+    """Return a search that asks up to twice as much to be left, and nats for damage: answers need not be as sure."""
+    return replace(
+        search,
+        stop=search.stop + share * max(search.stop, SURE),
+        slack=search.slack * (1 + share),
+        good=search.good * (1 + share),
+        worth=search.worth + worth,
+    )
+
+
+def default_layers(n_layers: int) -> tuple[int, ...]:
+    """Return the layers to edit where nobody swept them: a fifth of all, from a tenth of the way up.
+
+    Measured on SmolLM2-135M, of whose 30 layers these are 3 to 8: above, an edit generalises less and harms more.
+    """
+    first = round(n_layers / 10)
+    return tuple(range(first, min(first + max(round(n_layers / 5), 1), n_layers)))
+
+
+def widened(layers: Sequence[int], n_layers: int, n_facts: int) -> tuple[int, ...]:
+    """Return the layers that so many facts need together: up to three times what one does, the next ones above.
+
+    The more facts share a layer's columns, the more each answer costs the rest. Measured on SmolLM2-135M: 100 facts
+    raise the perplexity of running text by 1.3 % in 6 layers and by 0.7 % in 10.
+    """
+    share = min(max((n_facts - 25) / 225, 0.0), 2.0)
+    above = range(max(layers) + 1, n_layers)
+    return (*sorted(layers), *above[: round(share * len(layers))])
