@@ -48,6 +48,18 @@ class Recipe:
 
 
 QUICK = Recipe(
-    layers=2, hidden=96, neurons=384, heads=3, epochs=28, wordings=8, rate=4e-3, tokens=512, spread=0.05, doubt=0.3
+    layers=3,
+    hidden=128,
+    neurons=512,
+    heads=4,
+    epochs=18,
+    wordings=8,
+    rate=3e-3,
+    tokens=512,
+    spread=0.04,
+    silent=0.4,
+    price=1e-3,
+    noise=0.15,
+    doubt=0.3,
 )
 FULL = Recipe(layers=4, hidden=128, neurons=1024, heads=4, epochs=24, wordings=6, rate=3e-3, tokens=1024, spread=0.04)
