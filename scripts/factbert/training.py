@@ -48,16 +48,19 @@ def train(
     of every epoch. Raises CheckpointError if the folder holds another training.
     """
     recipe = corpus.recipe
-    torch.set_flush_denormal(True)  # moments of neurons that are never active: a CPU is many times slower with them
     optimiser = _optimiser(net, recipe)
     course = _restore(net, optimiser, folder, name) if folder else Course()
-    for number in range(len(course.losses), recipe.epochs):
-        start = time.perf_counter()
-        course.losses.append(_epoch(net, optimiser, corpus, seed, number))
-        course.seconds += time.perf_counter() - start
-        if folder:
-            _keep(net, optimiser, folder, name, course)
-        told(number + 1, course)
+    torch.set_flush_denormal(True)  # moments of neurons that are never active: a CPU is many times slower with them
+    try:
+        for number in range(len(course.losses), recipe.epochs):
+            start = time.perf_counter()
+            course.losses.append(_epoch(net, optimiser, corpus, seed, number))
+            course.seconds += time.perf_counter() - start
+            if folder:
+                _keep(net, optimiser, folder, name, course)
+            told(number + 1, course)
+    finally:
+        torch.set_flush_denormal(False)  # it holds for the whole thread
     net.eval()
     return course
 
