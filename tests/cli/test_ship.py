@@ -127,6 +127,7 @@ def test_what_is_changed_in_a_shipped_folder_is_told(place: Path) -> None:
     ran = knedit("checkpoint", "verify", "shipped", "--public-key", "key.pub")
     refused(ran, "does not verify", "model.safetensors is not the file that SHA256SUMS lists")
     refused(knedit("checkpoint", "push", "shipped", "ada/x"), "does not verify and is not pushed")
+    assert weights.read_bytes() == bytes(content)  # told, and left as it is
 
 
 def test_what_a_user_can_get_wrong(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +175,7 @@ def test_a_plan_of_files_that_changed_is_not_shipped(place: Path) -> None:
     save_model("llama", place / "other", seed=3)
     shutil.copy(place / "other" / "model.safetensors", place / "base" / "model.safetensors")
     refused(ship("shipped"), "the files of checkpoint base changed since it was added: model.safetensors has changed")
+    assert list(place.glob("*shipped*")) == []
 
 
 def test_pushing_through_the_command_line(place: Path) -> None:

@@ -135,6 +135,7 @@ def test_folders_that_were_not_shipped_are_refused(ready: Ready, hub: Hub, tmp_p
     refused(ready, ready.folder / "base", hub, "has no knedit.json")
     apply_edit(ready.catalog, ready.planned, ready.model, tmp_path / "applied")
     refused(ready, tmp_path / "applied", hub, r"no model card of its own.*knedit ship")
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "", "with space/x", "ada/--x", "../x", "ada/x.git", "x" * 97])
@@ -146,6 +147,7 @@ def test_malformed_names_are_refused(ready: Ready, shipped: Path, hub: Hub, name
 def test_nobody_logged_in(ready: Ready, shipped: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     refused(ready, shipped, hub, r"Nobody is logged in.*hf auth login")
+    assert hub.requests == []
 
 
 def test_a_token_that_may_not_write(ready: Ready, shipped: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +195,7 @@ def test_a_card_that_was_made_unsound_is_refused(ready: Ready, shipped: Path, hu
     (shipped / "README.md").write_text("---\nlicense: [\n---\n")
     reseal(shipped)
     refused(ready, shipped, hub, "The model card is not sound")
+    assert hub.requests == []
 
 
 def test_a_private_folder_is_pushed_without_a_word_of_warning(
