@@ -180,6 +180,9 @@ class Plan:
             )
         if all(torch.equal(change.old, change.new) for change in found):
             wishes = "; ".join(one.wish.target for one in self.solved)
+            if any(one.target.given_up for one in self.solved):
+                cure = "Allow more columns or layers, or edit fewer facts at once."
+                raise EditError("each answer would harm the rest too much, and was given up", wishes, cure)
             raise EditError("the edit changes nothing", wishes, "Plan it otherwise.")
         return found
 

@@ -280,7 +280,9 @@ class _Count:
 
     @property
     def _about(self) -> dict[str, str]:
-        return {"sha256": self.sha256, "source": self.source.edition, "layers": ",".join(map(str, self.layers))}
+        layers = ",".join(map(str, self.layers))
+        parts = f"{_AT_ONCE} prompts, {_WINDOWS} windows"  # what the number of parts that were counted is worth
+        return {"sha256": self.sha256, "source": self.source.edition, "layers": layers, "parts": parts}
 
     def add(self, model: "Model", part: _Part) -> None:
         from knedit.editing.statistics import count_first, count_subjects, count_text

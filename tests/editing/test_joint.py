@@ -203,7 +203,7 @@ def test_a_fact_that_would_cost_too_much_is_given_up_and_told() -> None:
     model = tiny("llama")
     dear = replace(RECIPE, search=replace(RECIPE.search, worth=1e6), rounds=0)
     wishes = [WISH, Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")]
-    with pytest.raises(EditError, match="changes nothing"):
+    with pytest.raises(EditError, match="would harm the rest too much"):
         solve_wishes(model, wishes, around(model), dear)
     some = replace(RECIPE, search=replace(RECIPE.search, worth=30), rounds=0)
     limited, free = (solve_wishes(model, wishes, around(model), recipe).solved for recipe in (some, RECIPE))
@@ -221,3 +221,15 @@ def test_wishes_of_several_relations_are_solved_together_in_any_order() -> None:
     for one, two in zip(first.changes, second.changes, strict=True):
         assert one.indices == two.indices
         torch.testing.assert_close(one.new, two.new, rtol=1e-5, atol=1e-6)
+
+
+def test_columns_that_earlier_edits_changed_are_changed_again_unless_they_are_barred() -> None:
+    model = tiny("llama")
+    plain = solve_wishes(model, [WISH], around(model), RECIPE).changes[0]
+    others = [column for column in range(model.layout.ffn_width) if column not in plain.indices][:3]
+    spent = replace(around(model), spent={0: frozenset(others)}, barred={0: frozenset(others[:1])})
+    found = solve_wishes(model, [WISH], spent, RECIPE)
+    assert set(found.changes[0].indices) == {*plain.indices, *others[1:]}
+    assert found.changes[1].indices == solve_wishes(model, [WISH], around(model), RECIPE).changes[1].indices
+    with edited(model, found.changes):
+        assert chance(model, WISH.texts[0], "Rome")[1]

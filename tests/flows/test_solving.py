@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from knedit.catalog.store import Catalog
+from knedit.editing import recipe
 from knedit.editing.apply import edited
 from knedit.errors import CheckpointError, EditError
 from knedit.flows.checkpoint import add_checkpoint, load_checkpoint
@@ -236,6 +237,8 @@ def test_a_second_plan_keeps_the_first(catalog: Catalog, tmp_path: Path) -> None
     second = plan(catalog, child, changed, Wishes(updates=["capital/Italy=Tokyo"]), strict)
     planned = read_edit(catalog, second)
     assert {gate.gate: gate.value for gate in planned.gates}["earlier"] == 1.0
+    neurons = {neuron for step in planned.steps for neuron in step.neurons}
+    assert earlier.neurons <= neurons  # spent already, so changed again beside its own
     grandchild = apply_edit(catalog, planned, changed, tmp_path / "two")
     assert earlier_edits(catalog, grandchild).targets.keys() == {
         france.id, oslo.id, catalog.find_fact("capital/Italy").id,
@@ -367,3 +370,15 @@ def test_a_broken_file_of_wishes_is_refused_by_line(name: str, text: str, words:
     with pytest.raises(EditError, match=words) as caught:
         read_plan(path)
     assert caught.value.where.startswith(str(path))
+
+
+def test_a_fact_whose_answer_would_harm_too_much_is_given_up_by_name(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, model = ready(catalog, tmp_path)
+    monkeypatch.setattr(recipe, "DEAR", 1e9)
+    with pytest.raises(EditError, match=r"harm the rest too much, and was given up \(capital/France; country/Oslo\)"):
+        plan(catalog, checkpoint, model)
+    monkeypatch.setattr(recipe, "DEAR", 2.0)
+    with pytest.raises(EditError, match=r"/.*: its answer would harm the rest .* and was given up: after \d+ steps"):
+        plan(catalog, checkpoint, model)
