@@ -49,6 +49,11 @@ class Recipe:
         layers = widened(self.layers, n_layers, n_facts)
         return replace(self, layers=layers, pricing=price, search=search, holding=holding)
 
+    def in_full(self) -> "Recipe":
+        """Return the recipe that gives no fact up, whatever its answer costs the rest."""
+        search, holding = (replace(one, worth=0.0) for one in (self.search, self.holding))
+        return replace(self, search=search, holding=holding)
+
     def variety_of(self, wish: Wish) -> Variety:
         """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
         return self.erasing if wish.new is None else self.variety

@@ -126,7 +126,8 @@ def joint_config(draft: Draft, model: Model) -> dict[str, Any]:
     """Return what the configuration says of solvers that choose their own neurons, and of which statistics they use."""
     if not draft.joint:
         return {}
-    recipe = recipe_of(model.layout, draft.choices, sum(len(goal.facts) for goal in draft.joint.values()))
+    facts = sum(len(goal.facts) for goal in draft.joint.values()) + len(draft.earlier.targets)
+    recipe = recipe_of(model.layout, draft.choices, facts)
     editions = kept_editions(draft.checkpoint.sha256, recipe.layers)
     if len(editions) < len(recipe.layers):
         missing = choose_source(draft.catalog).edition

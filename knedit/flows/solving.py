@@ -78,7 +78,7 @@ def _outcome(edit_id: int, one: Wished, solved: Solved) -> EditOutcome:
 
 
 def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
-    """Return the recipe that choices ask for, for so many facts.
+    """Return the recipe that choices ask for, for so many facts; none is given up where the plan would stop for it.
 
     Raises EditError for layers that the model has not, or has twice.
     """
@@ -98,7 +98,7 @@ def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
         recipe = replace(recipe, columns=choices.columns)
     if choices.steps is not None:
         recipe = replace(recipe, search=replace(recipe.search, steps=choices.steps))
-    return recipe
+    return recipe if choices.on_failure == "skip" else recipe.in_full()
 
 
 def solve_together(
@@ -159,7 +159,7 @@ def _attempt(
     every = len(wished)
 
     def searched(done: int) -> None:
-        progress(Standing(done, every, done, every, done))
+        progress(Standing.of(done, every, 0, "facts"))
 
     try:
         solution = solve_wishes(model, [one.wish for one in wished], around, recipe, searched=searched)

@@ -177,12 +177,12 @@ def take_statistics(
     kept = time.monotonic()
     before = count.done
     while count.done < len(parts):
-        progress(Standing(count.done, len(parts), count.done, len(parts), count.done - before))
+        progress(Standing.of(count.done, len(parts), before, "parts of text"))
         count.add(model, parts[count.done])
         if time.monotonic() - kept >= keep_every:
             count.keep()
             kept = time.monotonic()
-    progress(Standing(len(parts), len(parts), len(parts), len(parts), len(parts) - before))
+    progress(Standing.of(len(parts), len(parts), before, "parts of text"))
     count.finish()
 
 

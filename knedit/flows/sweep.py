@@ -126,11 +126,11 @@ def sweep_layers(
     ]
     done = {one.part for one in catalog.experiment_parts(experiment.id)}
     before = sum(trial.part in done for trial in trials)
-    progress(Standing(before, len(trials), before, len(trials), 0))
+    progress(Standing.of(before, len(trials), before, "trials"))
     solver_of = _solvers(catalog, checkpoint, model)
     for number, trial in enumerate([trial for trial in trials if trial.part not in done], 1):
         _store(catalog, experiment, trial, _try(model, trial, around, solver_of))
-        progress(Standing(before + number, len(trials), before + number, len(trials), number))
+        progress(Standing.of(before + number, len(trials), before, "trials"))
     tried = _judge(catalog, experiment, trials)
     _keep(catalog, experiment, tried)
     (best,) = (one for one in tried if one.chosen)

@@ -13,13 +13,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a run is: facts and prompts done (`prompts_now`: since it was started this time), and of how many."""
+    """How far a run is: facts and prompts done (`prompts_now`: since it was started this time), and of how many.
+
+    A run that counts something else names it by `unit`, in the plural; its facts and prompts are the same then.
+    """
 
     facts_done: int
     facts: int
     prompts_done: int
     prompts: int
     prompts_now: int
+    unit: str | None = None
+
+    @classmethod
+    def of(cls, done: int, every: int, before: int, unit: str) -> "Standing":
+        """Return how far a run is that counts something else than facts' prompts; `before` were done when it began."""
+        return cls(done, every, done, every, done - before, unit)
 
 
 @dataclass(slots=True)

@@ -227,7 +227,29 @@ def test_progress_is_a_line_at_the_start_and_at_most_one_in_thirty_seconds(
             show(Standing(prompts // 4, 25, prompts, 100, prompts - 8))
     assert caplog.messages == [
         "Attributing: 25 facts, 100 prompts, 8 of them done before",
-        "Attributing: 9 of 25 facts, 39 of 100 prompts, 1 prompts a second, 0:01:01 left",
+        "Attributing: 9 of 25 facts, 39 of 100 prompts, 1 a second, 0:01:01 left",
+    ]
+
+
+def test_progress_counts_what_a_run_names_and_starts_anew_with_another_unit(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "knedit")
+    clock = iter([0.0, 0.0, 100.0, 101.0, 141.0])
+    monkeypatch.setattr("knedit.cli.progress.time.monotonic", lambda: next(clock))
+    with attribution_progress("Planning", Console(stderr=True, force_terminal=False)) as show:
+        for standing in (
+            Standing.of(4, 33, 4, "parts of text"),
+            Standing.of(29, 33, 4, "parts of text"),
+            Standing.of(4, 24, 0, "facts"),
+            Standing.of(20, 24, 0, "facts"),
+        ):
+            show(standing)
+    assert caplog.messages == [
+        "Planning: 33 parts of text, 4 of them done before",
+        "Planning: 29 of 33 parts of text, 0.25 a second, 0:00:16 left",
+        "Planning: 24 facts, 4 of them done before",
+        "Planning: 20 of 24 facts, 0.5 a second, 0:00:08 left",
     ]
 
 

@@ -372,13 +372,16 @@ def test_a_broken_file_of_wishes_is_refused_by_line(name: str, text: str, words:
     assert caught.value.where.startswith(str(path))
 
 
-def test_a_fact_whose_answer_would_harm_too_much_is_given_up_by_name(
-    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_fact_whose_answer_would_harm_too_much_is_given_up_by_name_where_a_plan_goes_on_without(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoint, model = ready(catalog, tmp_path)
+    skip = replace(CHOICES, on_failure="skip")
     monkeypatch.setattr(recipe, "DEAR", 1e9)
     with pytest.raises(EditError, match=r"harm the rest too much, and was given up \(capital/France; country/Oslo\)"):
-        plan(catalog, checkpoint, model)
+        plan(catalog, checkpoint, model, choices=skip)
+    assert len(read_edit(catalog, plan(catalog, checkpoint, model)).steps) == 2
     monkeypatch.setattr(recipe, "DEAR", 2.0)
-    with pytest.raises(EditError, match=r"/.*: its answer would harm the rest .* and was given up: after \d+ steps"):
-        plan(catalog, checkpoint, model)
+    left = read_edit(catalog, plan(catalog, checkpoint, model, choices=skip))
+    assert [step.target for step in left.steps] == ["country/Oslo"]
+    assert "capital/France: its answer would harm the rest more than many others' together" in caplog.text
