@@ -39,7 +39,8 @@ def statistics(
 ) -> None:
     """Count second moments of CHECKPOINT's keys and keep them in the cache, in the place of earlier ones.
 
-    Keys are counted at the last tokens of subjects and over running text. A run that is killed goes on.
+    Keys are counted where edits act (a causal model's subjects' last tokens, else where the answer is due) and over
+    running text. A run that is killed goes on.
     """
     from knedit.editing.recipe import default_layers
     from knedit.flows.checkpoint import load_checkpoint
@@ -47,9 +48,10 @@ def statistics(
     from knedit.flows.statistics import counted, take_statistics
 
     found = catalog.find_checkpoint(checkpoint)
-    chosen = default_layers(found.n_layers) if layers is None else read_layers(layers)
+    given = None if layers is None else read_layers(layers)
     source = choose_source(catalog, text=text, datasets=datasets, tokens=tokens)
     model = load_checkpoint(found)
+    chosen = default_layers(found.n_layers, at_answer=model.at_answer) if given is None else given
     with attribution_progress(f"Statistics of {found.name}") as progress:
         take_statistics(model, found.sha256, chosen, source, progress=progress)
     rows = [[one.layer, one.subjects, one.text, one.source, str(one.path)] for one in counted(found.sha256, chosen)]

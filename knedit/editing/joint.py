@@ -118,7 +118,7 @@ class Plan:
                 near = self._near_keys(rows, sought[fact].weights, some, decoys[fact].get(layer))
                 region = self._regions[wishes[fact].relation]
                 noise = kept_too(region.noise(layer), self.around, recipe.pricing, self.subjects, layer).beside(near)
-                chosen[layer] = self._columns(noise, mean_keys(rows, sought[fact].weights, some), wishes[fact], layer)
+                chosen[layer] = self._columns(noise, mean_keys(rows, sought[fact].weights, some), layer)
             return chosen
 
         def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
@@ -135,6 +135,9 @@ class Plan:
 
         found = target_values(self.model, sought, recipe.layers, search=recipe.search, price=price)
         for fact, target in enumerate(found):
+            if not any(columns[fact].values()):
+                what = "the subject moves no neuron of the layers"
+                raise EditError(what, wishes[fact].target, "Choose other layers.")
             weights = sought[fact].weights
             for layer, rows in target.keys.items():
                 self._mixture.add(layer, self._near_keys(rows, weights, groups[fact], decoys[fact].get(layer)))
@@ -160,10 +163,10 @@ class Plan:
 
         A wish's target tells then what the edited network leaves of it.
         """
-        layers = sorted(self.recipe.layers)
         self._factors.clear()
         self._enter(frozenset())
-        columns = {layer: self._columns_of(layer) for layer in layers}
+        columns = {layer: own for layer in sorted(self.recipe.layers) if (own := self._columns_of(layer))}
+        layers = list(columns)
         olds = {layer: self.model.value_vectors(layer, columns[layer]).double().cpu() for layer in layers}
         found = tuple(self._change(layer, self.solved, columns[layer], olds[layer]) for layer in layers)
         asked = [number for number, one in enumerate(self.solved) if not one.target.given_up]
@@ -229,6 +232,8 @@ class Plan:
     def _change(self, layer: int, wanted: Sequence[Solved], columns: Sequence[int], old: Tensor) -> ValueChange:
         keys = torch.cat([one.keys[layer] for one in wanted])
         wished = torch.cat([one.target.offsets[layer].expand(len(one.keys[layer]), -1) for one in wanted])
+        heard = keys[:, list(columns)].any(dim=1)  # a key that is 0 on all columns is given nothing here
+        keys, wished = keys[heard], wished[heard]
         if layer not in self._factors:
             self._factors[layer] = factor_of(self._mixture.noise(layer, self.subjects), columns)
         deltas = wished.T @ selector(self._factors[layer], keys, columns, tolerance=self.recipe.tolerance).weights
@@ -240,17 +245,15 @@ class Plan:
             )
         return ValueChange(layer, tuple(columns), old, old + deltas.T)
 
-    def _columns(self, noise: Noise, keys: Tensor, wish: Wish, layer: int) -> tuple[tuple[int, ...], float]:
+    def _columns(self, noise: Noise, keys: Tensor, layer: int) -> tuple[tuple[int, ...], float]:
         barred = self.around.barred.get(layer, frozenset())
         if not self.recipe.columns:
             every = tuple(column for column in range(keys.shape[-1]) if column not in barred)
             return every, editability(noise, keys, every)
         lengths = keys.norm(dim=1, keepdim=True).clamp(min=1e-12)  # so that none of several keys is overlooked
         found = choose_columns(noise, keys / lengths, limit=self.recipe.columns, barred=barred)
-        if not found.indices:
-            raise EditError("the subject moves no neuron of a layer", wish.target, "Choose other layers.")
         chosen = tuple(sorted(found.indices))
-        return chosen, editability(noise, keys, chosen)
+        return chosen, editability(noise, keys, chosen) if chosen else 0.0
 
     def _enter(self, relations: Set[str]) -> None:
         """Make the surroundings of some relations; what others' wishes must say little to is counted in and dropped."""
@@ -262,7 +265,7 @@ class Plan:
             self._regions[relation] = Region(self.around, self.recipe.pricing, relation, self.subjects)
 
     def _decoys(self, wish: Wish) -> Mapping[int, Tensor]:
-        if not self.recipe.decoys or self.model.encoder_decoder:
+        if not self.recipe.decoys or self.model.at_answer:
             return {}
         others = self._regions[wish.relation].others
         queries = decoys_of(self.model, _query(self.model, wish, wish.texts[0]), others, limit=self.recipe.decoys)
@@ -300,5 +303,5 @@ def _ended(model: Model, query: Query) -> Query:
 
 def _query(model: Model, wish: Wish, text: str) -> Query:
     prompt = Prompt.make(0, "attribute", text, wish.answer)
-    where = "answer" if model.encoder_decoder else "subject"
+    where = "answer" if model.at_answer else "subject"
     return encode_prompt(model, prompt, where=where, subject=wish.subject)

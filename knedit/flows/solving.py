@@ -82,7 +82,8 @@ def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
 
     Raises EditError for layers that the model has not, or has twice.
     """
-    usual = choices.swept or default_layers(layout.n_layers)
+    usual = choices.swept or default_layers(layout.n_layers, at_answer=layout.family.at_answer)
+    usual = tuple({layout.block_of(layer): layer for layer in reversed(usual)}.values())[::-1]  # one of those shared
     recipe = Recipe(usual).for_facts(layout.n_layers, n_facts)
     layers = choices.layers or recipe.layers
     if beyond := [layer for layer in layers if not 0 <= layer < layout.n_layers]:

@@ -233,10 +233,10 @@ def _windows(model: "Model", source: Source) -> Iterator[tuple[int, ...]]:
 
 
 def site_of_prompt(model: "Model", prompt: Prompt, subject: str) -> "Query | None":
-    """Return the query whose site is a prompt's subject's last token, or None where the model cannot read that."""
+    """Return the query whose site is where an edit acts on a prompt, or None where the model cannot read that."""
     from knedit.models.prompting import encode_prompt, usable
 
-    where = "answer" if model.encoder_decoder else "subject-last"
+    where = "answer" if model.at_answer else "subject-last"
     if usable(model, prompt):
         with suppress(ModelError):  # a prompt that this model cannot read has no key
             return encode_prompt(model, prompt, where=where, subject=subject)

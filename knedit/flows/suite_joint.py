@@ -190,7 +190,7 @@ def closed_form(model: "Model") -> JointSolver:
     """Return the solver with the model's statistics: those that are kept, or counted now over knedit's own text."""
     from knedit.editing.recipe import Recipe, default_layers
 
-    layers = default_layers(model.layout.n_layers)
+    layers = default_layers(model.layout.n_layers, at_answer=model.at_answer)
     folder = Path(model.source)
     sha256 = weights_sha256(folder, behaviour_files(folder))
 

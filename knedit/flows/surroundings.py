@@ -81,8 +81,8 @@ def _check(model: Model, wish: Wish, prompts: Sequence[Prompt], recipe: Recipe) 
 
 
 def site_query(model: Model, prompt: Prompt, subject: str) -> Query:
-    """Return the query of a prompt whose site is its subject's last token. Raises ModelError."""
-    where = "answer" if model.encoder_decoder else "subject-last"
+    """Return the query of a prompt whose site is where an edit acts on it. Raises ModelError."""
+    where = "answer" if model.at_answer else "subject-last"
     return encode_prompt(model, prompt, where=where, subject=subject)
 
 

@@ -79,14 +79,19 @@ class _Trial:
     fact: Fact
 
 
-def usual_windows(n_layers: int) -> tuple[Window, ...]:
-    """Return windows of a fifth of the layers, half a window apart, from the bottom up to three quarters."""
+def usual_windows(n_layers: int, *, at_answer: bool = False) -> tuple[Window, ...]:
+    """Return windows of a fifth of the layers, half a window apart, from the bottom up to three quarters.
+
+    Where edits act at the answer, the windows go from the top down to a quarter.
+    """
     from knedit.editing.recipe import default_layers
 
-    width = max(round(n_layers / 5), 1)
-    top = max(round(0.75 * n_layers), width)
-    starts = range(0, top - width + 1, max(width // 2, 1))
-    every = {tuple(range(first, first + width)) for first in starts} | {default_layers(n_layers)}
+    usual = default_layers(n_layers, at_answer=at_answer)
+    width = len(usual)
+    low, high = (n_layers // 4, n_layers) if at_answer else (0, max(round(0.75 * n_layers), width))
+    steps = range(0, high - low - width + 1, max(width // 2, 1))
+    starts = [high - width - step if at_answer else low + step for step in steps]
+    every = {tuple(range(first, first + width)) for first in starts} | {usual}
     return tuple(sorted(every))
 
 
@@ -113,8 +118,8 @@ def sweep_layers(
     Raises EditError for layers that the model has not, where no relation has two facts with different objects that the
     model can be asked, and where no window holds an edit.
     """
-    windows = wish.windows or usual_windows(checkpoint.n_layers)
     model = load(checkpoint)
+    windows = wish.windows or usual_windows(checkpoint.n_layers, at_answer=model.at_answer)
     for window in windows:
         _check_window(model, window)
     askable = _askable_facts(catalog, model, wish.relations)

@@ -60,6 +60,15 @@ class Family:
     stored_expert: str = ""
     adapt: "Callable[[Family, Config], Family] | None" = None
 
+    @property
+    def at_answer(self) -> bool:
+        """Whether edits act where the answer is due, and not where the subject ends.
+
+        A causal model must be told at the subject, before the answer's place is read; the others read it all at once,
+        and what they are asked for is put together where the answer is due.
+        """
+        return self.masked or self.encoder_decoder
+
 
 def _refuse(family: Family, what: str, key: str) -> ModelError:
     return ModelError(

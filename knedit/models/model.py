@@ -81,6 +81,11 @@ class Model:
         return self.layout.family.encoder_decoder
 
     @property
+    def at_answer(self) -> bool:
+        """Whether edits act where the answer is due, and not where the subject ends."""
+        return self.layout.family.at_answer
+
+    @property
     def max_tokens(self) -> int | None:
         """The longest input in tokens that the positions allow, or None where the config sets no limit."""
         return POSITIONS[self.layout.family.positions](self.net.config)

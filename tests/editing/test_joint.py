@@ -9,10 +9,10 @@ import torch
 from knedit.editing.apply import edited
 from knedit.editing.around import Neighbours, Surroundings
 from knedit.editing.groups import alike, mean_keys
-from knedit.editing.joint import Solution, solve_wishes
+from knedit.editing.joint import Plan, Solution, solve_wishes
 from knedit.editing.prior import subject_free, without_subject
-from knedit.editing.recipe import Recipe, widened
-from knedit.editing.statistics import Moment, Statistics
+from knedit.editing.recipe import Recipe, default_layers, widened
+from knedit.editing.statistics import Moment, Noise, Statistics
 from knedit.editing.targets import Search
 from knedit.editing.wishes import Context, Variety, Wish, contexts_of, reworded
 from knedit.errors import EditError
@@ -169,6 +169,59 @@ def test_a_plan_of_many_facts_has_more_layers_the_next_ones_above() -> None:
     assert widened((3, 4, 5, 6, 7, 8), 30, 250) == tuple(range(3, 15))
     assert widened((3, 4, 5, 6, 7, 8), 30, 5000) == tuple(range(3, 21))
     assert widened((0, 1), 3, 1000) == (0, 1, 2)
+    assert widened((10, 11), 12, 1000) == (6, 7, 8, 9, 10, 11)
+
+
+def test_default_layers_are_low_at_the_subject_and_the_topmost_at_the_answer() -> None:
+    assert default_layers(30) == (3, 4, 5, 6, 7, 8)
+    assert default_layers(30, at_answer=True) == (24, 25, 26, 27, 28, 29)
+    assert (default_layers(4, at_answer=True), default_layers(1, at_answer=True)) == ((2, 3), (0,))
+
+
+def test_a_masked_models_fact_is_changed_where_its_answer_is_due_and_nowhere_else() -> None:
+    model = tiny("bert")
+    assert model.at_answer
+    solution = solve_wishes(model, [WISH], around(model), RECIPE)
+    asked = encode_prompt(model, prompt(WISH.texts[0], "Rome"), where="answer")
+    before = keys_at_sites(model, [asked], RECIPE.layers)
+    (solved,) = solution.solved
+    first = min(change.layer for change in solution.changes)
+    assert torch.cosine_similarity(solved.keys[first][0], before[first][0].double(), dim=0) > 0.5
+
+
+def test_a_layer_where_the_subject_moves_no_neuron_is_left_out_and_all_of_them_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny("gpt2")
+
+    def silent(*layers: int) -> None:
+        def chosen(plan: Plan, noise: Noise, keys: torch.Tensor, layer: int) -> tuple[tuple[int, ...], float]:
+            return original(plan, noise, torch.zeros_like(keys) if layer in layers else keys, layer)
+
+        monkeypatch.setattr(Plan, "_columns", chosen)
+
+    original = Plan._columns
+    silent(1)
+    solution = solve_wishes(model, [WISH], around(model), RECIPE)
+    assert [change.layer for change in solution.changes] == [0]
+    assert (solution.solved[0].columns[1], solution.solved[0].editability[1]) == ((), 0.0)
+    silent(0, 1)
+    with pytest.raises(EditError, match=r"the subject moves no neuron of the layers \(France\)"):
+        solve_wishes(model, [WISH], around(model), RECIPE)
+
+
+def test_a_key_that_is_nothing_on_a_layers_columns_is_given_nothing_there() -> None:
+    def planned() -> Plan:
+        model = tiny("gpt2")
+        plan = Plan(model, around(model), replace(RECIPE, rounds=0), [WISH])
+        plan.search([WISH])
+        return plan
+
+    plan, silent = planned(), planned()
+    (one,) = silent.solved
+    silent.solved[0] = replace(one, keys={n: torch.cat([keys, torch.zeros_like(keys)]) for n, keys in one.keys.items()})
+    for change, same in zip(plan.changes(), silent.changes(), strict=True):
+        torch.testing.assert_close(change.new, same.new)
 
 
 def test_a_plan_tells_how_many_wishes_have_been_searched() -> None:

@@ -21,6 +21,7 @@ from knedit.flows.facts import import_file
 from knedit.flows.goals import Wishes, find_goals
 from knedit.flows.plan import plan_edit
 from knedit.flows.plan_file import PlanRow, read_plan
+from knedit.flows.solving import recipe_of
 from knedit.flows.stacking import Earlier, earlier_edits
 from knedit.flows.statistics import folder_of
 from knedit.models.model import Model
@@ -302,6 +303,7 @@ def test_layers_that_share_their_weights_are_refused(catalog: Catalog, tmp_path:
     checkpoint, model = ready(catalog, tmp_path, "albert")
     with pytest.raises(EditError, match="the layers 0 and 1 share their weights"):
         plan(catalog, checkpoint, model)
+    assert recipe_of(model.layout, Choices()).layers == (1,)  # of those that are edited unless told otherwise, one
 
 
 def test_statistics_of_other_weights_are_refused(catalog: Catalog, tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ def test_usual_windows_are_a_fifth_wide_and_end_at_three_quarters() -> None:
     assert usual_windows(1) == ((0,),)
 
 
+def test_usual_windows_go_down_from_the_top_where_edits_act_at_the_answer() -> None:
+    assert [(one[0], one[-1]) for one in usual_windows(12, at_answer=True)] == [(n, n + 1) for n in range(3, 11)]
+    assert usual_windows(4, at_answer=True) == ((1, 2), (2, 3))
+    assert usual_windows(1, at_answer=True) == ((0,),)
+
+
 def test_a_score_rewards_what_holds_and_charges_what_moved() -> None:
     figures = {"argmax": 1.0, "paraphrase_argmax": 0.5, "sibling_argmax_kept": 0.75, "sibling_kl": 0.25}
     assert score_of(figures) == pytest.approx(0.75 - 0.25)
