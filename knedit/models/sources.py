@@ -48,7 +48,7 @@ def _checked_folder(folder: Path) -> Path:
     ggufs = [name for name in names if name.endswith(".gguf")]
     if "config.json" not in names and len(ggufs) == 1:
         return convert_gguf(folder / ggufs[0])
-    if not any(name.endswith(".safetensors") for name in names):
+    if not any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names):
         if any(name.endswith(PICKLE_ENDINGS) for name in names):
             raise _pickle_refused(folder)
         raise ModelError("the folder holds no safetensors weights", str(folder), "Name the folder of a checkpoint.")

@@ -119,6 +119,15 @@ def test_a_checkpoint_with_only_pickle_weights(place: Path) -> None:
     assert_refused(knedit("checkpoint", "add", "pickled"), "only pickle weights", "safetensors")
 
 
+@pytest.mark.parametrize("shard", ["../base/model.safetensors", "/etc/passwd", "model-00001-of-00002.safetensors"])
+def test_an_index_whose_shards_are_not_there(place: Path, shard: str) -> None:
+    shutil.copytree(place / "base", place / "sharded")
+    (place / "sharded/model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": {"model.norm.weight": shard}}
+    (place / "sharded/model.safetensors.index.json").write_text(json.dumps(index))
+    assert_refused(knedit("checkpoint", "add", "sharded"), shard, "sharded")
+
+
 def test_an_unknown_family(place: Path) -> None:
     shutil.copytree(place / "base", place / "strange")
     config = json.loads((place / "strange/config.json").read_text())
