@@ -28,6 +28,9 @@ def draw_bars(picture: Bars) -> Any:
     width = 0.8 / count
     handles = []
     named = picture.named and count * groups <= _CROWDED
+    ends = [end for series in picture.series for end in _ends(series)]
+    every = [0.0, *ends, *[mark for row in picture.marks for mark in row if mark is not None]]
+    room = 0.09 * (max(every) - min(every))
     for number, series in enumerate(picture.series):
         at = [group + (number - (count - 1) / 2) * width for group in range(groups)]
         heights = [value or 0.0 for value in series.values]
@@ -38,7 +41,7 @@ def draw_bars(picture: Bars) -> Any:
         )
         _spans(axes, at, series, upright=True)
         if named:
-            _name_bars(axes, at, series, _marks(picture, number), percent=picture.percent)
+            _name_bars(axes, at, series, _marks(picture, number), percent=picture.percent, room=room)
         _mark(axes, at, picture, number, width)
     axes.set_xticks(range(groups), [_wrapped(label, _LINE // max(groups, 1)) for label in picture.groups])
     if groups > 24:
@@ -49,8 +52,7 @@ def draw_bars(picture: Bars) -> Any:
     axes.set_xlabel(picture.across)
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.14 if named else 0.05)
-    ends = [end for series in picture.series for end in _ends(series)]
-    widen(axes.yaxis, axes.set_yscale, ends)
+    widen(axes.yaxis, axes.set_yscale, axes.set_ylim, ends)
     if all(end >= 0 for end in ends):
         axes.set_ylim(bottom=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.4)
@@ -75,16 +77,23 @@ def _marks(picture: Bars, number: int) -> Sequence[float | None]:
     return picture.marks[number] if number < len(picture.marks) else [None] * len(picture.groups)
 
 
-def _name_bars(axes: Any, at: Sequence[float], series: Series, marks: Sequence[float | None], *, percent: bool) -> None:
-    """Write each bar's value beyond its end, its interval's, and a published value's."""
+def _name_bars(
+    axes: Any, at: Sequence[float], series: Series, marks: Sequence[float | None], *, percent: bool, room: float
+) -> None:
+    """Write each bar's value beyond its end and its interval's, and a published value's that lies less than `room` away.
+
+    `room` is the height of a label, in the units of the axis.
+    """
     for place, (x, value) in enumerate(zip(at, series.values, strict=True)):
         if value is None:
             axes.annotate("–", (x, 0), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=7.5)
             continue
         span = series.spans[place] if series.spans else None
         up = value >= 0
-        ends = [value, *([] if span is None else span), *[mark for mark in (marks[place],) if mark is not None]]
-        end = max(ends) if up else min(ends)
+        ends = [value, *([] if span is None else span)]
+        end, mark = max(ends) if up else min(ends), marks[place]
+        if mark is not None and 0 <= (mark - end if up else end - mark) < room:  # else it would hide the mark
+            end = mark
         axes.annotate(
             told(value, percent=percent), (x, end), (0, 2 if up else -2), textcoords="offset points", ha="center",
             va="bottom" if up else "top", fontsize=7.5,
@@ -132,7 +141,7 @@ def draw_dots(picture: Dots) -> Any:
     axes.set_ylim(rows - 0.4, -0.6)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_xlabel(picture.axis)
-    widen(axes.xaxis, axes.set_xscale, [end for series in picture.series for end in _ends(series)])
+    widen(axes.xaxis, axes.set_xscale, axes.set_xlim, [end for series in picture.series for end in _ends(series)])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="both", color=FAINT, linewidth=0.4)
     format_axis(axes.xaxis, percent=picture.percent)

@@ -98,8 +98,8 @@ def told(value: float, *, percent: bool) -> str:
     """Return a value as a picture's label says it."""
     if percent:
         value *= 100
-        word = f"{value:.0f} %" if abs(value) >= 10 or abs(value) < 0.05 else f"{value:.1f} %"
-        word = word.replace("-0 %", "0 %")
+        number = f"{value:,.0f}" if abs(value) >= 10 or abs(value) < 0.05 else f"{value:.1f}"
+        word = f"{number if abs(value) < HUGE else huge(value)} %".replace("-0 %", "0 %")
     else:
         word = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}" if abs(value) < HUGE else huge(value)
     return word.replace("-", "−")
@@ -114,11 +114,12 @@ def format_axis(axis: Any, *, percent: bool) -> None:
 
 def _tick(value: float, *, percent: bool) -> str:
     number = 100 * value if percent else value
-    word = huge(number) if abs(number) >= HUGE else f"{number:,.{4 if percent else 6}g}"
+    whole = float(number).is_integer()
+    word = huge(number) if abs(number) >= HUGE else f"{number:,.0f}" if whole else f"{number:,.{4 if percent else 6}g}"
     return f"{word} %".replace("-", "−") if percent else word.replace("-", "−")
 
 
-def widen(axis: Any, scale: Callable[..., Any], numbers: Sequence[float]) -> None:
+def widen(axis: Any, scale: Callable[..., Any], limit: Callable[..., Any], numbers: Sequence[float]) -> None:
     """Let an axis tell small and huge numbers at once: logarithmic above 1, where that is needed."""
     if max(map(abs, numbers), default=0.0) >= WIDE:
         from matplotlib.ticker import SymmetricalLogLocator
@@ -127,3 +128,4 @@ def widen(axis: Any, scale: Callable[..., Any], numbers: Sequence[float]) -> Non
         locator = SymmetricalLogLocator(base=10, linthresh=1.0)
         locator.set_params(numticks=7)
         axis.set_major_locator(locator)
+        limit(min(3 * min(numbers), -1.0) if min(numbers) < 0 else -0.2, max(6 * max(numbers), 0.4))
