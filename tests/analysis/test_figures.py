@@ -4,8 +4,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from knedit.analysis.figures.charts import draw_bars, draw_dots
 from knedit.analysis.figures.draw import KINDS, Drawn, draw
-from knedit.analysis.figures.style import told
+from knedit.analysis.figures.style import styled, told
 from knedit.analysis.findings import Bars, Dots, Edge, Graph, Heat, Lines, Node, Picture, Series
 
 ODD = "<b> & $x_1^2$ 日本 \n\t"
@@ -56,7 +57,31 @@ def test_the_same_picture_again_is_the_same_bytes(drawn: dict[str, Drawn]) -> No
         (-0.0001, True, "0 %"),
         (4.134, False, "4.13"),
         (2996.0, False, "2,996"),
+        (10.22, True, "1,022 %"),
+        (26965.69, True, "2.7 · 10⁶ %"),
     ],
 )
 def test_values_are_told_shortly(value: float, percent: bool, words: str) -> None:
     assert told(value, percent=percent) == words
+
+
+def test_an_axis_of_huge_numbers_is_logarithmic_ends_near_them_and_is_told_in_round_numbers() -> None:
+    series = (Series("a", (0.01, 27000.0)), Series("b", (-0.002, 0.5)))
+    with styled("wide"):
+        bars = draw_bars(Bars("wide", "Wide", "", groups=("x", "y"), series=series, percent=True))
+        dots = draw_dots(Dots("wide", "Wide", "", rows=("x", "y"), series=series, percent=True))
+    for axes, axis, limits in (
+        (bars.axes[0], bars.axes[0].yaxis, bars.axes[0].get_ylim()),
+        (dots.axes[0], dots.axes[0].xaxis, dots.axes[0].get_xlim()),
+    ):
+        assert axis.get_scale() == "symlog"
+        assert (limits[0], limits[1] < 1e6) == (-1.0, True)
+        told_there = [axis.get_major_formatter()(place) for place in axis.get_majorticklocs()]
+        assert {"0 %", "10,000 %", "10⁶ %"} <= set(told_there), (axes, told_there)
+
+
+def test_a_bars_value_stands_above_a_published_mark_only_where_it_would_hide_it() -> None:
+    picture = Bars("marks", "Marks", "", groups=("x", "y"), series=(Series("a", (1.0, 1.0)),), marks=((8.0, 1.2),))
+    with styled("marks"):
+        axes = draw_bars(picture).axes[0]
+    assert [note.xy[1] for note in axes.texts if note.get_text() == "1"] == [1.0, 1.2]

@@ -80,7 +80,7 @@ def _marks(picture: Bars, number: int) -> Sequence[float | None]:
 def _name_bars(
     axes: Any, at: Sequence[float], series: Series, marks: Sequence[float | None], *, percent: bool, room: float
 ) -> None:
-    """Write each bar's value beyond its end and its interval's, and a published value's that lies less than `room` away.
+    """Write each bar's value beyond its end, its interval's, and a published value's that is less than `room` away.
 
     `room` is the height of a label, in the units of the axis.
     """
