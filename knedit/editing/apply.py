@@ -1,7 +1,10 @@
 """Lend a network in memory its edited value vectors, and give it its own back bit for bit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+import torch
+from torch import Tensor
 
 from knedit.editing.solve import ValueChange
 from knedit.models.model import Model
@@ -13,11 +16,28 @@ def edited(model: Model, changes: Sequence[ValueChange]) -> Iterator[None]:
 
     The old ones are kept as they are and put back, also when the body raises.
     """
-    saved = [(change, model.value_vectors(change.layer, change.indices)) for change in changes]
-    try:
-        for change in changes:
-            model.put_value_vectors(change.layer, change.indices, change.new)
+    with lent(model) as put:
+        put(changes)
         yield
+
+
+@contextmanager
+def lent(model: Model) -> Iterator[Callable[[Sequence[ValueChange]], None]]:
+    """Yield a function that puts value vectors in place, as often as the body calls it; at the end all old ones return.
+
+    A value vector that is changed many times is kept once, as it was at first.
+    """
+    kept: dict[int, dict[int, Tensor]] = {}
+
+    def put(changes: Sequence[ValueChange]) -> None:
+        for change in changes:
+            own = kept.setdefault(change.layer, {})
+            fresh = [index for index in change.indices if index not in own]
+            own.update(zip(fresh, model.value_vectors(change.layer, fresh), strict=True) if fresh else ())
+            model.put_value_vectors(change.layer, change.indices, change.new)
+
+    try:
+        yield put
     finally:
-        for change, values in saved:
-            model.put_value_vectors(change.layer, change.indices, values)
+        for layer, own in kept.items():
+            model.put_value_vectors(layer, list(own), torch.stack(list(own.values())))

@@ -5,12 +5,11 @@ other, each on what the last left. In both of these only the final weights are m
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from knedit.editing.apply import edited
+from knedit.editing.apply import edited, lent
 from knedit.errors import EditError, ModelError
 from knedit.evaluation.cases import Case, questions
 from knedit.evaluation.figures import Figures, figures
@@ -136,13 +135,13 @@ def _planned(run: Run, size: int) -> Ran:
     if run.causal:
         whole["perplexity_before"] = perplexity(run.model, run.text)
     solutions: list[Solution] = []
-    with ExitStack() as weights:
+    with lent(run.model) as put:
         for first in range(0, len(able), size):
             plan = able[first : first + size]
             context = replace(run.context(able, able[:first]), searched=tally.tell)
             solution = solve_cases(run.model, run.solver, plan, context)
-            solutions += [solution] * len(plan)
-            weights.enter_context(edited(run.model, solution.changes))
+            put(solution.changes)
+            solutions += [replace(solution, changes=())] * len(plan)  # those of all plans would fill the memory
             tally.add(*plan)
         after = _looks(run, able, priors)
         now_rounded = _rounded(run, able)

@@ -126,6 +126,9 @@ class JointSolver:
         from knedit.editing.around import Surroundings
 
         def told(relation: str) -> "Neighbours | None":
+            if len(rewrites) > recipe.together:  # a plan asks for one relation after the other, and for none again
+                self._keys.clear()
+                self._around_keys.clear()
             known = [(one.text, one.subject, one.object) for one in context.known(relation)][:NEIGHBOURS]
             return self._neighbours(model, known)
 

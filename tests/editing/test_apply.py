@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from knedit.editing.apply import edited
+from knedit.editing.apply import edited, lent
 from knedit.editing.solve import ValueChange
 from knedit.models.model import Model, wrap_model
 from tests.rounding import nearest
@@ -138,3 +138,17 @@ def test_an_edit_of_nothing_is_nothing() -> None:
     with edited(model, []):
         assert same(weights(model), before)
     assert same(weights(model), before)
+
+
+def test_value_vectors_that_are_put_in_place_again_and_again_all_return() -> None:
+    model = tiny("gpt2")
+    before = weights(model)
+    first, second = changes(model)
+    shorter = ValueChange(first.layer, first.indices[:1], first.old[:1], first.new[:1] + 5)
+    with pytest.raises(StopError), lent(model) as put:
+        put([first])
+        put([shorter, second])
+        now = model.value_vectors(first.layer, first.indices)
+        assert torch.equal(now, torch.cat([shorter.new, first.new[1:]]).to(model.dtype))
+        raise StopError
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.net.state_dict().items())
