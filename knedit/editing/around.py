@@ -78,30 +78,42 @@ class Region:
 
 
 class Mixture:
-    """M of a whole plan: the mean over its wishes of what each alone must say little to; one matrix a layer."""
+    """M of a whole plan: the mean over its wishes of what each alone must say little to; one matrix a layer.
+
+    Everything is counted in before the first M is asked for; from then on the statistics' own share is part of it.
+    """
 
     def __init__(self, around: Surroundings, pricing: Pricing, layers: Sequence[int], width: int) -> None:
         self._around, self._pricing = around, pricing
         self._totals = {layer: torch.zeros(width, width, dtype=torch.float64) for layer in layers}
         self._count = 0
+        self._settled = False
 
     def add(self, layer: int, keys: Tensor) -> None:
         """Count in what one wish alone must be told from: priced keys [n, F]."""
+        assert not self._settled
         self._totals[layer].addmm_(keys.T, keys)
 
     def add_region(self, region: Region, count: int) -> None:
         """Count in what so many wishes of one region must all say little to, and the wishes."""
+        assert not self._settled
         self._count += count
         for layer, total in self._totals.items():
             single = region.noise(layer).single
             if len(single):
                 total.addmm_(single.T, single, alpha=count)
 
+    def settle(self) -> None:
+        """Count nothing more in, and add the statistics' own share."""
+        if not self._settled:
+            for layer, total in self._totals.items():
+                total.div_(max(self._count, 1)).add_(self._around.statistics.base(layer, self._pricing))
+            self._settled = True
+
     def noise(self, layer: int, subjects: frozenset[str]) -> Noise:
         """Return the mean, and beside it the facts that must stay, less those of `subjects`."""
-        base = self._around.statistics.base(layer, self._pricing)
-        mean = torch.add(base, self._totals[layer], alpha=1 / max(self._count, 1))
-        return kept_too(Noise(mean), self._around, self._pricing, subjects, layer)
+        self.settle()
+        return kept_too(Noise(self._totals[layer]), self._around, self._pricing, subjects, layer)
 
 
 def kept_too(noise: Noise, around: Surroundings, pricing: Pricing, subjects: frozenset[str], layer: int) -> Noise:

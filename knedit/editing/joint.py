@@ -37,6 +37,7 @@ from knedit.models.prompting import Query, encode_prompt
 from knedit.records import Prompt
 
 Chosen = dict[int, tuple[tuple[int, ...], float]]  # columns and their editability, by layer
+MANY, LARGE = 25, 512  # facts of a plan, and columns of a layer, beyond which matrices are not kept for later use
 APART = 0.25  # of the editability of one mean key, which keys of several groups must have at least
 
 
@@ -165,6 +166,9 @@ class Plan:
         """
         self._factors.clear()
         self._enter(frozenset())
+        self._mixture.settle()
+        if len(self.solved) > MANY:
+            self.around.statistics.forget()
         columns = {layer: own for layer in sorted(self.recipe.layers) if (own := self._columns_of(layer))}
         layers = list(columns)
         olds = {layer: self.model.value_vectors(layer, columns[layer]).double().cpu() for layer in layers}
@@ -176,11 +180,7 @@ class Plan:
             asked = [number for number, one in enumerate(missing) if one.target.steps]
             if not asked:
                 break
-            more = [self._change(one.layer, missing, one.indices, one.old) for one in found]
-            found = tuple(
-                ValueChange(one.layer, one.indices, one.old, one.new + (other.new - other.old))
-                for one, other in zip(found, more, strict=True)
-            )
+            found = tuple(self._changed_further(one, missing) for one in found)
         if all(torch.equal(change.old, change.new) for change in found):
             wishes = "; ".join(one.wish.target for one in self.solved)
             if any(one.target.given_up for one in self.solved):
@@ -229,14 +229,26 @@ class Plan:
         spent = self.around.spent.get(layer, frozenset()) - self.around.barred.get(layer, frozenset())
         return tuple(sorted(spent.union(*(one.columns[layer] for one in self.solved))))
 
+    def _changed_further(self, change: ValueChange, missing: Sequence[Solved]) -> ValueChange:
+        more = self._change(change.layer, missing, change.indices, change.old)
+        return replace(change, new=change.new + (more.new - more.old))
+
+    def _factor(self, layer: int, columns: Sequence[int]) -> Tensor:
+        """Return the factor of the plan's M; small ones are made once, those of large plans whenever they are asked."""
+        if layer in self._factors:
+            return self._factors[layer]
+        factor = factor_of(self._mixture.noise(layer, self.subjects), columns)
+        if len(columns) <= LARGE:
+            self._factors[layer] = factor
+        return factor
+
     def _change(self, layer: int, wanted: Sequence[Solved], columns: Sequence[int], old: Tensor) -> ValueChange:
         keys = torch.cat([one.keys[layer] for one in wanted])
         wished = torch.cat([one.target.offsets[layer].expand(len(one.keys[layer]), -1) for one in wanted])
         heard = keys[:, list(columns)].any(dim=1)  # a key that is 0 on all columns is given nothing here
         keys, wished = keys[heard], wished[heard]
-        if layer not in self._factors:
-            self._factors[layer] = factor_of(self._mixture.noise(layer, self.subjects), columns)
-        deltas = wished.T @ selector(self._factors[layer], keys, columns, tolerance=self.recipe.tolerance).weights
+        factor = self._factor(layer, columns)
+        deltas = wished.T @ selector(factor, keys, columns, tolerance=self.recipe.tolerance).weights
         if not torch.isfinite(deltas).all():
             raise EditError(
                 "the solver's result is not finite",

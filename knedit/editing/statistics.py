@@ -83,6 +83,10 @@ class Statistics:
             self._bases[key] = base.add_(self.first[layer].mean, alpha=pricing.first)
         return self._bases[key]
 
+    def forget(self) -> None:
+        """Make no use of the matrices that were made for a pricing any more: they are a plan's largest part."""
+        self._bases.clear()
+
     def check(self, sha256: str, layers: Sequence[int]) -> None:
         """Raise EditError unless these are statistics of those weights and hold those layers."""
         if sha256 != self.sha256:
