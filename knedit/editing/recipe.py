@@ -59,7 +59,7 @@ class Recipe:
         return self.erasing if wish.new is None else self.variety
 
 
-FEW, CROWD, MOST = 3, 12, 180  # facts at which text counts twice as much, at which once more, and at most
+FEW, CROWD, MOST = 3, 6, 180  # facts at which text counts twice as much, at which once more, and at most
 MANY = 250  # facts of a plan at which answers may be half as sure
 SURE = 0.3  # nats that an answer among so many may lack more
 SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage

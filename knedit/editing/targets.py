@@ -30,7 +30,7 @@ class Search:
     A step is at most `reach` times as long as what the subject's stream is in the layers; `momentum` of the last step
     is added, and what is left is aimed at `aim` times its bound. A fact is done once what must vanish is below `stop`
     in its first context and, of an update, below `slack` in the others; contexts that are done ask for nothing more.
-    A fact is given up where going on would gain less than `worth`, in nats of what is left for a unit of damage
+    An update is given up where going on would gain less than `worth`, in nats of what is left for a unit of damage
     ‖δ‖² / e: an answer must not cost what hundreds of others do. `good` is how much may be left, as the contexts'
     weighted mean, for the search to count as converged.
     """
@@ -215,7 +215,11 @@ class _Hunt:
             self.worth[fact] = slope * self.means[fact] / straight if straight > 0 else math.inf
 
     def _open(self, fact: int) -> bool:
-        return self.worth[fact] >= self.search.worth and any(self._above(n) > 0 for n in self._contexts(fact))
+        return not self._dear(fact) and any(self._above(n) > 0 for n in self._contexts(fact))
+
+    def _dear(self, fact: int) -> bool:
+        """Tell whether going on is not worth what it costs the rest; to forget always is."""
+        return self.sought[fact].operation == "update" and self.worth[fact] < self.search.worth
 
     def _above(self, context: int) -> float:
         return max(self.last[context] - self.bounds[context], 0.0)
@@ -289,5 +293,5 @@ class _Hunt:
             steps,
             math.isfinite(mean) and mean <= self.search.good,
             tuple(self.open_[n] for n in numbers),
-            self.worth[fact] < self.search.worth and any(self._above(n) > 0 for n in numbers),
+            self._dear(fact) and any(self._above(n) > 0 for n in numbers),
         )

@@ -380,10 +380,11 @@ def test_a_fact_whose_answer_would_harm_too_much_is_given_up_by_name_where_a_pla
     checkpoint, model = ready(catalog, tmp_path)
     skip = replace(CHOICES, on_failure="skip")
     monkeypatch.setattr(recipe, "DEAR", 1e9)
-    with pytest.raises(EditError, match=r"harm the rest too much, and was given up \(capital/France; country/Oslo\)"):
-        plan(catalog, checkpoint, model, choices=skip)
+    with pytest.raises(EditError, match=r"harm the rest too much, and was given up \(capital/France\)"):
+        plan(catalog, checkpoint, model, Wishes(updates=WISHES.updates), skip)
     assert len(read_edit(catalog, plan(catalog, checkpoint, model)).steps) == 2
-    monkeypatch.setattr(recipe, "DEAR", 2.0)
-    left = read_edit(catalog, plan(catalog, checkpoint, model, choices=skip))
+    left = read_edit(
+        catalog, plan(catalog, checkpoint, model, choices=skip)
+    )  # what is to be forgotten is never given up
     assert [step.target for step in left.steps] == ["country/Oslo"]
     assert "capital/France: its answer would harm the rest more than many others' together" in caplog.text
