@@ -8,6 +8,8 @@ from knedit.editing.statistics import Pricing
 from knedit.editing.targets import Search
 from knedit.editing.wishes import Variety, Wish
 
+ROUNDS = 3  # of corrections
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -30,7 +32,7 @@ class Recipe:
     neutral: tuple[str, ...] = NEUTRAL
     search: Search = field(default_factory=Search)
     holding: Search = field(default_factory=lambda: Search(steps=8, stop=0.3, slack=0.8))
-    rounds: int = 3
+    rounds: int = ROUNDS
     pricing: Pricing = field(default_factory=Pricing)
     variety: Variety = field(default_factory=Variety)
     erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8))
@@ -47,19 +49,21 @@ class Recipe:
         share = min(n_facts / MANY, 1.0)
         search, holding = (_easier(one, share, dear) for one in (self.search, self.holding))
         layers = widened(self.layers, n_layers, n_facts)
-        return replace(self, layers=layers, pricing=price, search=search, holding=holding)
+        rounds = self.rounds if n_facts < CROWDED else 0  # corrections would take back what the price has spared
+        return replace(self, layers=layers, pricing=price, search=search, holding=holding, rounds=rounds)
 
     def in_full(self) -> "Recipe":
-        """Return the recipe that gives no fact up, whatever its answer costs the rest."""
+        """Return the recipe that gives no fact up, and corrects all of them, whatever their answers cost the rest."""
         search, holding = (replace(one, worth=0.0) for one in (self.search, self.holding))
-        return replace(self, search=search, holding=holding)
+        return replace(self, search=search, holding=holding, rounds=ROUNDS)
 
     def variety_of(self, wish: Wish) -> Variety:
         """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
         return self.erasing if wish.new is None else self.variety
 
 
-FEW, CROWD, MOST = 3, 6, 180  # facts at which text counts twice as much, at which once more, and at most
+FEW, CROWD, MOST = 3, 6, 360  # facts at which text counts twice as much, at which once more, and at most
+CROWDED = 100  # facts from which on answers that others disturb are not corrected
 MANY = 250  # facts of a plan at which answers may be half as sure
 SURE = 0.3  # nats that an answer among so many may lack more
 SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage

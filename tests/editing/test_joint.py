@@ -11,7 +11,7 @@ from knedit.editing.around import Neighbours, Surroundings
 from knedit.editing.groups import alike, mean_keys
 from knedit.editing.joint import Plan, Solution, solve_wishes
 from knedit.editing.prior import subject_free, without_subject
-from knedit.editing.recipe import Recipe, crowded, default_layers, widened
+from knedit.editing.recipe import ROUNDS, Recipe, crowded, default_layers, widened
 from knedit.editing.statistics import Moment, Noise, Statistics
 from knedit.editing.targets import Search
 from knedit.editing.wishes import Context, Variety, Wish, contexts_of, reworded
@@ -249,6 +249,8 @@ def test_the_more_facts_the_more_layers_and_text_and_the_less_may_one_cost() -> 
     assert [round(crowded(n), 1) for n in (0, 3, 12, 60)] == [1, 2.2, 9, 121]
     assert 0 < one.search.worth < 5e-4 < many.search.worth < Recipe((3,)).for_facts(30, 10).search.worth
     assert (one.holding.worth, many.holding.worth) == (one.search.worth, many.search.worth)
+    assert (one.rounds, many.rounds, many.in_full().rounds) == (ROUNDS, 0, ROUNDS)
+    assert (many.in_full().search.worth, many.in_full().holding.worth) == (0, 0)
     assert one.search.stop < 0.13 < many.search.stop < many.holding.stop
     assert (many.search.slack, many.search.good) == pytest.approx((2 * one.search.slack, 1), rel=0.01)
 
