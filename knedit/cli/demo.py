@@ -145,7 +145,7 @@ def _plan_anew(catalog: Any, checkpoint: Any, model: Any, update: str, erased: s
 
     _say(6, "The same wishes by knedit's own solvers, closed-form and prior")
     wishes = Wishes(updates=[update], relations=[erased])
-    with attribution_progress(f"Statistics of {checkpoint.name}") as progress:
+    with attribution_progress("Statistics, then the plan") as progress:
         edit = plan_edit(
             catalog, checkpoint, lambda _: model, wishes, Choices(gating=Gating(forced=True)), progress=progress
         )
