@@ -42,8 +42,8 @@ def statistics(
     Keys are counted where edits act (a causal model's subjects' last tokens, else where the answer is due) and over
     running text. A run that is killed goes on.
     """
-    from knedit.editing.recipe import default_layers
     from knedit.flows.checkpoint import load_checkpoint
+    from knedit.flows.solving import usual_layers
     from knedit.flows.sources import choose_source
     from knedit.flows.statistics import counted, take_statistics
 
@@ -51,7 +51,7 @@ def statistics(
     given = None if layers is None else read_layers(layers)
     source = choose_source(catalog, text=text, datasets=datasets, tokens=tokens)
     model = load_checkpoint(found)
-    chosen = default_layers(found.n_layers, at_answer=model.at_answer) if given is None else given
+    chosen = usual_layers(model.layout) if given is None else given
     with attribution_progress(f"Statistics of {found.name}") as progress:
         take_statistics(model, found.sha256, chosen, source, progress=progress)
     rows = [[one.layer, one.subjects, one.text, one.source, str(one.path)] for one in counted(found.sha256, chosen)]

@@ -49,7 +49,7 @@ class Recipe:
         share = min(n_facts / MANY, 1.0)
         search, holding = (_easier(one, share, dear) for one in (self.search, self.holding))
         layers = widened(self.layers, n_layers, n_facts)
-        rounds = self.rounds if n_facts < CROWDED else 0  # corrections would take back what the price has spared
+        rounds = self.rounds if n_facts < UNCORRECTED else 0  # corrections would take back what the price has spared
         return replace(self, layers=layers, pricing=price, search=search, holding=holding, rounds=rounds)
 
     def in_full(self) -> "Recipe":
@@ -62,8 +62,8 @@ class Recipe:
         return self.erasing if wish.new is None else self.variety
 
 
-FEW, CROWD, MOST = 3, 6, 360  # facts at which text counts twice as much, at which once more, and at most
-CROWDED = 100  # facts from which on answers that others disturb are not corrected
+FEW, CROWD, MOST = 3, 6, 360  # facts at which text counts twice as much, at which once more; how many times at most
+UNCORRECTED = 100  # facts from which on answers that others disturb are not corrected
 MANY = 250  # facts of a plan at which answers may be half as sure
 SURE = 0.3  # nats that an answer among so many may lack more
 SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage

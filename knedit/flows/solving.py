@@ -77,14 +77,18 @@ def _outcome(edit_id: int, one: Wished, solved: Solved) -> EditOutcome:
     )
 
 
+def usual_layers(layout: Layout) -> tuple[int, ...]:
+    """Return the layers that are edited unless told otherwise; of those that share their weights, one."""
+    usual = default_layers(layout.n_layers, at_answer=layout.family.at_answer)
+    return tuple(sorted({layout.block_of(layer): layer for layer in reversed(usual)}.values()))
+
+
 def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
     """Return the recipe that choices ask for, for so many facts; none is given up where the plan would stop for it.
 
     Raises EditError for layers that the model has not, or has twice.
     """
-    usual = choices.swept or default_layers(layout.n_layers, at_answer=layout.family.at_answer)
-    usual = tuple({layout.block_of(layer): layer for layer in reversed(usual)}.values())[::-1]  # one of those shared
-    recipe = Recipe(usual).for_facts(layout.n_layers, n_facts)
+    recipe = Recipe(choices.swept or usual_layers(layout)).for_facts(layout.n_layers, n_facts)
     layers = choices.layers or recipe.layers
     if beyond := [layer for layer in layers if not 0 <= layer < layout.n_layers]:
         what = f"the model has no layer {beyond[0]}"

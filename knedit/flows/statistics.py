@@ -234,12 +234,12 @@ def _windows(model: "Model", source: Source) -> Iterator[tuple[int, ...]]:
 
 def site_of_prompt(model: "Model", prompt: Prompt, subject: str) -> "Query | None":
     """Return the query whose site is where an edit acts on a prompt, or None where the model cannot read that."""
-    from knedit.models.prompting import encode_prompt, usable
+    from knedit.flows.surroundings import site_query
+    from knedit.models.prompting import usable
 
-    where = "answer" if model.at_answer else "subject-last"
     if usable(model, prompt):
         with suppress(ModelError):  # a prompt that this model cannot read has no key
-            return encode_prompt(model, prompt, where=where, subject=subject)
+            return site_query(model, prompt, subject)
     return None
 
 

@@ -191,9 +191,10 @@ def optimised(model: "Model") -> JointSolver:
 
 def closed_form(model: "Model") -> JointSolver:
     """Return the solver with the model's statistics: those that are kept, or counted now over knedit's own text."""
-    from knedit.editing.recipe import Recipe, default_layers
+    from knedit.editing.recipe import Recipe
+    from knedit.flows.solving import usual_layers
 
-    layers = default_layers(model.layout.n_layers, at_answer=model.at_answer)
+    layers = usual_layers(model.layout)
     folder = Path(model.source)
     sha256 = weights_sha256(folder, behaviour_files(folder))
 
