@@ -28,6 +28,7 @@ from knedit.records import Checkpoint, Fact, Prompt, show_id
 
 if TYPE_CHECKING:
     from knedit.editing.statistics import Statistics
+    from knedit.models.layout import Layout
     from knedit.models.model import Model
 
 NAME, CHOICE = "layer-sweep", "choice"
@@ -119,7 +120,8 @@ def sweep_layers(
     model can be asked, and where no window holds an edit.
     """
     model = load(checkpoint)
-    windows = wish.windows or usual_windows(checkpoint.n_layers, at_answer=model.at_answer)
+    usual = usual_windows(checkpoint.n_layers, at_answer=model.at_answer)
+    windows = wish.windows or tuple(dict.fromkeys(_apart(model.layout, window) for window in usual))
     for window in windows:
         _check_window(model, window)
     askable = _askable_facts(catalog, model, wish.relations)
@@ -156,6 +158,12 @@ def swept_layers(catalog: Catalog, checkpoint: Checkpoint) -> Swept | None:
 def label(window: Window) -> str:
     """Return how a window is called: its first and its last layer."""
     return f"{window[0]}-{window[-1]}"
+
+
+def _apart(layout: "Layout", window: Window) -> Window:
+    """Return a window up to the first layer whose weights one before it has already, as ALBERT's all have."""
+    blocks = [layout.block_of(layer) for layer in window]
+    return window[: next((n for n, block in enumerate(blocks) if block in blocks[:n]), len(window))]
 
 
 def _check_window(model: "Model", window: Window) -> None:

@@ -112,6 +112,21 @@ def test_what_cannot_be_swept_is_told(catalog: Catalog, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_windows_of_a_model_whose_layers_share_weights_hold_each_of_these_once(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    checkpoint = add_checkpoint(catalog, save_model("albert", tmp_path / "albert"))
+    model = load_checkpoint(checkpoint, device="cpu")
+    with pytest.raises(EditError, match="no window of layers holds an edit"):  # a network that was never trained
+        sweep_layers(catalog, checkpoint, lambda _: model, SweepWish(1, relations=("capital",)))
+    (tried,) = catalog.experiments(checkpoint.id, name=NAME)
+    windows = tried.config["windows"]
+    assert len(windows) > 1
+    blocks = [[model.layout.block_of(layer) for layer in layers] for layers in windows]
+    assert all(len(set(own)) == len(own) for own in blocks)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_command_prints_windows_and_the_choice(catalog: Catalog, tmp_path: Path) -> None:
     add_checkpoint(catalog, save_model("gpt2", tmp_path / "base"))
     ran = knedit("edit", "sweep", "base", "--facts", "1", "--windows", "0-1,2", "--relation", "capital")
