@@ -117,7 +117,7 @@ def encode_plain(model: Model, text: str) -> Query:
             model.source,
             "Choose another baseline, such as zero.",
         )
-    tokens = model.tokenizer(text)["input_ids"]
+    tokens = _tokens(model, text)
     _check_prompt(tokens, text)
     _check_length(model, len(tokens), text)
     special = set(model.tokenizer.all_special_ids)
@@ -139,11 +139,11 @@ def blank_text(model: Model, text: str) -> Blank:
         whole = before + SENTINEL + after if blank else f"{text.rstrip()} {SENTINEL}"
         return Blank(_decoder_start(model), (), tuple(_context(model, whole)))
     if not model.masked:
-        tokens = _strip_closing(model, model.tokenizer(before.rstrip())["input_ids"])
+        tokens = _strip_closing(model, _tokens(model, before.rstrip()))
         _check_prompt(tokens, before)
         _check_length(model, len(tokens), before)
         return Blank(tuple(tokens), ())
-    tokens = model.tokenizer(before + (_mask_token(model) if blank else "") + after)["input_ids"]
+    tokens = _tokens(model, before + (_mask_token(model) if blank else "") + after)
     _check_length(model, len(tokens), text)
     masks = tuple(place for place, token in enumerate(tokens) if token == model.tokenizer.mask_token_id)
     return Blank(tuple(tokens), masks)
@@ -180,10 +180,10 @@ def unknown_token(model: Model) -> int | None:
 
 def _encode_causal(model: Model, before: str, answer: str, *, joint: str) -> Query:
     """Tokenise prompt and answer together, so that they meet as in running text; apart where the seam would move."""
-    prompt = _strip_closing(model, model.tokenizer(before)["input_ids"])
+    prompt = _strip_closing(model, _tokens(model, before))
     _check_prompt(prompt, before)
-    together = _strip_closing(model, model.tokenizer(before + joint + answer)["input_ids"])
-    answers = _rest(together, prompt) or model.tokenizer(joint + answer, add_special_tokens=False)["input_ids"]
+    together = _strip_closing(model, _tokens(model, before + joint + answer))
+    answers = _rest(together, prompt) or _tokens(model, joint + answer, special=False)
     _check_answer(model, answers, answer)
     tokens = (*prompt, *answers[:-1])
     _check_length(model, len(tokens), before)
@@ -191,7 +191,7 @@ def _encode_causal(model: Model, before: str, answer: str, *, joint: str) -> Que
 
 
 def _encode_masked(model: Model, text: str, answers: Sequence[int]) -> Query:
-    tokens = model.tokenizer(text)["input_ids"]
+    tokens = _tokens(model, text)
     positions = tuple(place for place, token in enumerate(tokens) if token == model.tokenizer.mask_token_id)
     if len(positions) != len(answers):
         raise ModelError(
@@ -213,7 +213,7 @@ def _encode_filling(model: Model, text: str, answer: str) -> Query:
 
 
 def _context(model: Model, text: str) -> list[int]:
-    tokens = list(model.tokenizer(text)["input_ids"])
+    tokens = _tokens(model, text)
     if tokens.count(_sentinel(model)) != 1:
         raise ModelError(
             f"the prompt has {tokens.count(_sentinel(model))} sentinels, not one",
@@ -241,12 +241,17 @@ def _answer_tokens(model: Model, answer: str, *, spaced: bool) -> list[int]:
     """Tokenise an answer; a spaced one after a word, since some tokenizers open a text with a space of their own."""
 
     def plain(text: str) -> list[int]:
-        return list(model.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return _tokens(model, text, special=False)
 
     after = _rest(plain(f"{_LEAD} {answer}"), plain(_LEAD)) or plain(f" {answer}")
     tokens = after if spaced else plain(answer)
     _check_answer(model, tokens, answer)
     return tokens
+
+
+def _tokens(model: Model, text: str, *, special: bool = True) -> list[int]:
+    """Tokenise a text of any length; too long ones are refused here, so the tokenizer need not warn of them."""
+    return list(model.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
 
 
 def _rest(tokens: list[int], beginning: list[int]) -> list[int]:
