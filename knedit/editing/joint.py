@@ -10,7 +10,7 @@ Shapes: u facts, n keys, F neurons of a layer, D hidden.
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -29,7 +29,7 @@ from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Noise
 from knedit.editing.targets import Search, Sought, Target, target_values
 from knedit.editing.wishes import Wish, contexts_of
-from knedit.errors import EditError
+from knedit.errors import EditError, KneditError
 from knedit.models.hooks import frozen
 from knedit.models.model import Model
 from knedit.models.planting import keys_at_sites
@@ -57,10 +57,14 @@ class Solved:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solution:
-    """Changes, one a layer, layers and indices ascending, and what came of each wish, in the wishes' order."""
+    """Changes, one a layer, layers and indices ascending, and what came of each wish, in the wishes' order.
+
+    `lost` tells by target why wishes were left out.
+    """
 
     changes: tuple[ValueChange, ...]
     solved: tuple[Solved, ...]
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 def solve_wishes(
@@ -69,23 +73,46 @@ def solve_wishes(
     around: Surroundings,
     recipe: Recipe,
     *,
+    skip: bool = False,
     searched: Callable[[int], None] = lambda _: None,
 ) -> Solution:
     """Return the changes that grant all wishes together, computed with the model untouched.
 
-    `searched` hears how many wishes have been searched, some at a time.
+    `searched` hears how many wishes have been searched, some at a time. With `skip` wishes that cannot be searched, or
+    that the edited network does not grant, are left out, and what was found for the others is solved without them.
     Raises EditError for a wish that its contexts cannot hold, for a result that is not finite, and if nothing changes.
-    Wishes whose search did not converge are solved all the same, and told by their target.
+    Without `skip` wishes whose search did not converge are solved all the same, and told by their target.
     """
     plan = Plan(model, around, recipe, wishes)
-    ranked = sorted(range(len(wishes)), key=lambda number: wishes[number].relation)
+    lost: dict[str, str] = {}
+    ranked = sorted(wishes, key=lambda wish: wish.relation)
     with frozen(model.net):
         for first in range(0, len(ranked), recipe.together):
-            plan.search([wishes[number] for number in ranked[first : first + recipe.together]])
-            searched(len(plan.solved))
-    changes = plan.changes()
-    places = {number: place for place, number in enumerate(ranked)}
-    return Solution(changes, tuple(plan.solved[places[number]] for number in range(len(wishes))))
+            some = ranked[first : first + recipe.together]
+            if skip:
+                lost |= plan.try_search(some)
+            else:
+                plan.search(some)
+            searched(min(first + recipe.together, len(ranked)))
+    changes: tuple[ValueChange, ...] = ()
+    while plan.solved:
+        changes = plan.changes()
+        failing = [one for one in plan.solved if not one.target.converged]
+        if not (skip and failing):
+            break
+        lost |= {one.wish.target: why_lost(one.target, recipe.search.good) for one in failing}
+        plan.drop({one.wish.target for one in failing})
+        changes = ()
+    found = {id(one.wish): one for one in plan.solved}
+    return Solution(changes, tuple(found[id(wish)] for wish in wishes if id(wish) in found), lost)
+
+
+def why_lost(target: Target, good: float) -> str:
+    """Return why a wish is not granted, of which at most `good` might be left."""
+    left = f"after {target.steps} steps {target.left:.3g} is left, of which at most {good:g} may be"
+    if target.given_up:
+        return f"its answer would harm the rest more than many others' together, and was given up: {left}"
+    return f"its search did not converge: {left}"
 
 
 class Plan:
@@ -102,8 +129,26 @@ class Plan:
         self._regions: dict[str, Region] = {}
         self._counts: Counter[str] = Counter()  # wishes of a region that were searched
 
+    def try_search(self, wishes: Sequence[Wish]) -> dict[str, str]:
+        """Search some of the wishes, or one by one where that fails; return by target why one cannot be searched."""
+        try:
+            self.search(wishes)
+        except KneditError as error:
+            if len(wishes) == 1:
+                target = wishes[0].target
+                return {target: error.what if error.where == target else f"{error.what} ({error.where})"}
+            return {target: why for wish in wishes for target, why in self.try_search([wish]).items()}
+        return {}
+
+    def drop(self, targets: Set[str]) -> None:
+        """Leave wishes that were searched out of the changes; what they must be told from stays in M."""
+        kept = [number for number, one in enumerate(self.solved) if one.wish.target not in targets]
+        self.solved = [self.solved[number] for number in kept]
+        self._sought = [self._sought[number] for number in kept]
+        self._groups = [self._groups[number] for number in kept]
+
     def search(self, wishes: Sequence[Wish]) -> None:
-        """Choose columns and search vectors for some of the wishes, each as if it were alone."""
+        """Choose columns and search vectors for some of the wishes, each as if it were alone; of all or of none."""
         self._enter({wish.relation for wish in wishes})
         sought = [self._sought_of(wish) for wish in wishes]
         recipe = self.recipe
@@ -135,10 +180,10 @@ class Plan:
             return prices[fact]
 
         found = target_values(self.model, sought, recipe.layers, search=recipe.search, price=price)
+        for wish, own in zip(wishes, columns, strict=True):
+            if not any(own.values()):
+                raise EditError("the subject moves no neuron of the layers", wish.target, "Choose other layers.")
         for fact, target in enumerate(found):
-            if not any(columns[fact].values()):
-                what = "the subject moves no neuron of the layers"
-                raise EditError(what, wishes[fact].target, "Choose other layers.")
             weights = sought[fact].weights
             for layer, rows in target.keys.items():
                 self._mixture.add(layer, self._near_keys(rows, weights, groups[fact], decoys[fact].get(layer)))

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from knedit.catalog.store import Catalog
 from knedit.editing.around import Surroundings
-from knedit.editing.joint import Solution, Solved, solve_wishes
+from knedit.editing.joint import Solution, Solved, solve_wishes, why_lost
 from knedit.editing.recipe import Recipe, default_layers
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron
-from knedit.editing.targets import Target
 from knedit.errors import EditError, KneditError
 from knedit.flows.choices import Choices
 from knedit.flows.goals import Goal
@@ -134,16 +133,14 @@ def solve_together(
         barred_columns(catalog, refinement),
         _by_layer(earlier.neurons) if recipe.columns else {},
     )
-    while True:
-        solution, lost = _attempt(model, wished, around, recipe, progress)
-        if solution is not None and not lost:
-            changes = solution.changes
-            if choices.update_solver == "optimised":
-                changes = train_changes(catalog, model, wished, changes, recipe)
-            return Joint(tuple(changes), tuple(wished), solution.solved, failures)
-        failures |= lost
-        wished = [one for one in wished if one.wish.target not in lost]
-        _tell(lost, choices, wished)
+    solution = _solved(model, wished, around, recipe, choices, progress)
+    failures |= solution.lost
+    left = [one for one in wished if one.wish.target not in solution.lost]
+    _tell(solution.lost, choices, left)
+    changes = solution.changes
+    if choices.update_solver == "optimised":
+        changes = tuple(train_changes(catalog, model, left, changes, recipe))
+    return Joint(changes, tuple(left), solution.solved, failures)
 
 
 def _by_layer(neurons: Collection[Neuron]) -> dict[int, frozenset[int]]:
@@ -153,34 +150,30 @@ def _by_layer(neurons: Collection[Neuron]) -> dict[int, frozenset[int]]:
     return {layer: frozenset(indices) for layer, indices in found.items()}
 
 
-def _attempt(
+def _solved(
     model: Model,
     wished: Sequence[Wished],
     around: Surroundings,
     recipe: Recipe,
+    choices: Choices,
     progress: Callable[[Standing], None],
-) -> tuple[Solution | None, dict[str, str]]:
-    """Return a solution and the wishes that did not converge, with what is left of them; or the one that broke it."""
+) -> Solution:
+    """Return a solution with every fact that is lost told, be it left out of the changes or not."""
     every = len(wished)
 
     def searched(done: int) -> None:
         progress(Standing.of(done, every, 0, "facts"))
 
+    wishes = [one.wish for one in wished]
     try:
-        solution = solve_wishes(model, [one.wish for one in wished], around, recipe, searched=searched)
+        solution = solve_wishes(model, wishes, around, recipe, skip=choices.on_failure == "skip", searched=searched)
     except KneditError as error:
-        if error.where not in {one.wish.target for one in wished}:
+        if error.where not in {one.target for one in wishes}:
             raise
-        return None, {error.where: error.what}
-    lost = [one for one in solution.solved if not one.target.converged]
-    return solution, {one.wish.target: _why(one.target, recipe.search.good) for one in lost}
-
-
-def _why(target: Target, good: float) -> str:
-    left = f"after {target.steps} steps {target.left:.3g} is left, of which at most {good:g} may be"
-    if target.given_up:
-        return f"its answer would harm the rest more than many others' together, and was given up: {left}"
-    return f"its search did not converge: {left}"
+        return Solution((), (), {error.where: error.what})
+    good = recipe.search.good
+    missed = {one.wish.target: why_lost(one.target, good) for one in solution.solved if not one.target.converged}
+    return replace(solution, lost={**solution.lost, **missed})
 
 
 def _tell(failures: Mapping[str, str], choices: Choices, left: Sequence[Wished]) -> None:

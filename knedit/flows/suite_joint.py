@@ -13,7 +13,6 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from knedit.checkpoints.fingerprint import behaviour_files, weights_sha256
-from knedit.errors import KneditError
 from knedit.evaluation.cases import Rewrite
 from knedit.flows.sources import starter_source
 from knedit.flows.statistics import find_statistics, site_of_prompt
@@ -77,7 +76,7 @@ class JointSolver:
         ready = time.perf_counter()
         for first in range(0, len(wishes), recipe.together):
             some = wishes[first : first + recipe.together]
-            self._search(plan.search, some, failures)
+            failures |= plan.try_search(some)
             context.searched([wish.target for wish in some])
         searched = time.perf_counter()
         changes: Sequence[ValueChange] = plan.changes() if plan.solved else ()
@@ -107,18 +106,6 @@ class JointSolver:
         kept = [query for query in (_query(model, one) for one in asked) if query is not None]
         sought = [sought_of(model, wish, recipe) for wish in wishes]
         return train_values(model, sought, kept, start=start, training=Training()).changes
-
-    @staticmethod
-    def _search(search: Callable[[Sequence["Wish"]], None], wishes: Sequence["Wish"], failures: dict[str, str]) -> None:
-        """Search wishes side by side, or one by one where one of them cannot be searched."""
-        try:
-            search(wishes)
-        except KneditError as error:
-            if len(wishes) == 1:
-                failures[wishes[0].target] = f"{error.what} ({error.where})"
-                return
-            for wish in wishes:
-                JointSolver._search(search, [wish], failures)
 
     def _around(
         self, model: "Model", rewrites: Sequence[Rewrite], context: SuiteContext, recipe: "Recipe"

@@ -12,8 +12,9 @@ from knedit.editing.groups import alike, mean_keys
 from knedit.editing.joint import Plan, Solution, solve_wishes
 from knedit.editing.prior import subject_free, without_subject
 from knedit.editing.recipe import ROUNDS, Recipe, crowded, default_layers, widened
+from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Moment, Noise, Statistics
-from knedit.editing.targets import Search
+from knedit.editing.targets import Search, Sought
 from knedit.editing.wishes import Context, Variety, Wish, contexts_of, reworded
 from knedit.errors import EditError
 from knedit.evaluation.metrics import answer
@@ -265,6 +266,65 @@ def test_a_fact_that_would_cost_too_much_is_given_up_and_told() -> None:
     limited, free = (solve_wishes(model, wishes, around(model), recipe).solved for recipe in (some, RECIPE))
     assert all(0 < one.target.steps < other.target.steps for one, other in zip(limited, free, strict=True))
     assert not any(one.target.converged for one in limited)
+
+
+SPAIN = Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")
+
+
+def test_what_cannot_be_solved_is_left_out_and_what_was_found_for_the_others_is_not_searched_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny("llama")
+    lame = Wish("x", "Oslo", WISH.texts, "Rome")  # its subject is not in its prompt
+    searched: list[str] = []
+    search, changes = Plan._sought_of, Plan.changes
+
+    def noted(plan: Plan, wish: Wish) -> Sought:
+        searched.append(wish.target)
+        return search(plan, wish)
+
+    def stubborn(plan: Plan) -> tuple[ValueChange, ...]:
+        found = changes(plan)
+        for number, one in enumerate(plan.solved):
+            if one.wish is SPAIN:
+                plan.solved[number] = replace(one, target=replace(one.target, converged=False, left=7.0))
+        return found
+
+    monkeypatch.setattr(Plan, "_sought_of", noted)
+    monkeypatch.setattr(Plan, "changes", stubborn)
+    found = solve_wishes(model, [SPAIN, lame, WISH], around(model), replace(RECIPE, together=1), skip=True)
+    assert [one.wish for one in found.solved] == [WISH]
+    assert list(found.lost) == ["x", "Spain"]
+    assert "did not converge" in found.lost["Spain"]
+    assert sorted(searched) == ["France", "Spain", "x"]
+    assert all(set(change.indices) <= set(found.solved[0].columns[change.layer]) for change in found.changes)
+    with edited(model, found.changes):
+        assert chance(model, WISH.texts[0], "Rome")[0] > 0.5
+    nothing = solve_wishes(model, [SPAIN, lame], around(model), RECIPE, skip=True)
+    assert (nothing.changes, nothing.solved, sorted(nothing.lost)) == ((), (), ["Spain", "x"])
+
+
+def test_facts_searched_side_by_side_are_all_in_the_plan_once_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny("llama")
+    chosen = Plan._columns
+
+    def some(plan: Plan, noise: Noise, keys: torch.Tensor, layer: int) -> tuple[tuple[int, ...], float]:
+        return ((), 0.0) if silent(keys, layer) else chosen(plan, noise, keys, layer)
+
+    monkeypatch.setattr(Plan, "_columns", some)
+    asked = [(wish.subject, prompt(wish.texts[0], "Oslo")) for wish in (WISH, SPAIN)]
+    own = keys_at_sites(
+        model, [encode_prompt(model, one, where="subject", subject=s) for s, one in asked], RECIPE.layers
+    )
+
+    def silent(keys: torch.Tensor, layer: int) -> bool:
+        france, spain = torch.cosine_similarity(keys.mean(0), own[layer].double())
+        return bool(spain > france)
+
+    plan = Plan(model, around(model), RECIPE, [WISH, SPAIN])
+    assert plan.try_search([WISH, SPAIN]) == {"Spain": "the subject moves no neuron of the layers"}
+    assert [one.wish for one in plan.solved] == [WISH]
+    assert len(plan.changes()) == len(RECIPE.layers)
 
 
 def test_wishes_of_several_relations_are_solved_together_in_any_order() -> None:
