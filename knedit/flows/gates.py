@@ -149,10 +149,13 @@ def check_gates(gates: Sequence[EditGate], lost: Mapping[str, Sequence[str]], wh
         told.append(
             f"{gate.gate} is {gate.value:.3g}, not {bound} {gate.threshold:g}" + (f" ({named})" if named else "")
         )
+    otherwise = "Edit fewer facts in one plan, let it leave out those that cost most (--on-failure skip)"
+    if not any(gate.gate == "perplexity" for gate in failed):
+        otherwise = "Plan it otherwise"
     raise EditError(
         f"the edit does not pass its gates: {'; '.join(told)}",
         where,
-        f"Plan it otherwise, move the threshold (--gate {failed[0].gate}=X), or keep it all the same: --force.",
+        f"{otherwise}, move the threshold (--gate {failed[0].gate}=X), or keep it all the same: --force.",
     )
 
 

@@ -198,8 +198,9 @@ def test_a_failing_gate_refuses_the_plan_unless_forced(
     checkpoint, model = ready(catalog, tmp_path)
     strict = replace(CHOICES, columns=16, gating=Gating({**LOOSE.thresholds, **thresholds}))
     (name,) = thresholds
-    with pytest.raises(EditError, match=rf"does not pass its gates: {name} is .*--force"):
+    with pytest.raises(EditError, match=rf"does not pass its gates: {name} is .*--force") as raised:
         plan(catalog, checkpoint, model, choices=strict)
+    assert ("--on-failure skip" in raised.value.cure) == (name == "perplexity")
     assert catalog.edits() == []
     forced = replace(strict, gating=replace(strict.gating, forced=True))
     planned = read_edit(catalog, plan(catalog, checkpoint, model, choices=forced))
