@@ -201,7 +201,8 @@ class Plan:
         weights = tuple(context.weight for context in contexts)
         if wish.new is None:
             priors = subject_free(self.model, wish, texts, self.recipe.neutral)
-            return Sought(queries, weights, "erase", tuple(self.recipe.margin * p for p in priors))
+            spare = max(-math.log(self.recipe.margin) - self.recipe.search.good, 0.0)  # so that what is good is no more
+            return Sought(queries, weights, "erase", tuple(self.recipe.margin * p for p in priors), spare)
         return Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update")
 
     def changes(self) -> tuple[ValueChange, ...]:

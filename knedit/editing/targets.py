@@ -31,7 +31,8 @@ class Search:
     is added, and what is left is aimed at `aim` times its bound. A fact is done once what must vanish is below `stop`
     in its first context and, of an update, below `slack` in the others; contexts that are done ask for nothing more.
     An update is given up where going on would gain less than `worth`, in nats of what is left for a unit of damage
-    ‖δ‖² / e: an answer must not cost what hundreds of others do. `good` is how much may be left, as the contexts'
+    ‖δ‖² / e: an answer must not cost what hundreds of others do. An erasure stops there once no more than what it may
+    spare is left. `good` is how much may be left, as the contexts'
     weighted mean, for the search to count as converged.
     """
 
@@ -50,20 +51,22 @@ class Search:
 class Sought:
     """One fact's contexts, their weights, and its operation.
 
-    `priors` holds, for an erasure, the probability that each context's answer shall be brought down to.
+    `priors` holds, for an erasure, the probability that each context's answer shall be brought down to; so many nats
+    of that as `spare` tells are but wished for.
     """
 
     queries: tuple[Query, ...]
     weights: tuple[float, ...]
     operation: str
     priors: tuple[float, ...] = ()
+    spare: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """One fact's vectors, [D] a layer, and the keys [n, F] that its contexts have with all of them planted.
 
-    `left` is what of the objective is left, the contexts' weighted mean; `worst` the same of the worst context;
+    `left` is what of the objective must still vanish, the contexts' weighted mean; `worst` the same of the worst one;
     `open_` tells which contexts asked for something before the search; `given_up`, whether going on was not worth it.
     """
 
@@ -218,8 +221,13 @@ class _Hunt:
         return not self._dear(fact) and any(self._above(n) > 0 for n in self._contexts(fact))
 
     def _dear(self, fact: int) -> bool:
-        """Tell whether going on is not worth what it costs the rest; to forget always is."""
-        return self.sought[fact].operation == "update" and self.worth[fact] < self.search.worth
+        """Tell whether going on is not worth what it costs the rest; what must be forgotten always is."""
+        must = self.sought[fact].operation == "erase" and any(self._lacks(n) > 0 for n in self._contexts(fact))
+        return not must and self.worth[fact] < self.search.worth
+
+    def _lacks(self, context: int) -> float:
+        """Return what must still vanish of a context's objective."""
+        return max(self.last[context] - self.sought[self.owner[context]].spare, 0.0)
 
     def _above(self, context: int) -> float:
         return max(self.last[context] - self.bounds[context], 0.0)
@@ -282,7 +290,7 @@ class _Hunt:
 
     def _target(self, fact: int, keys: Mapping[int, Mapping[int, Tensor]], steps: int) -> Target:
         numbers = self._contexts(fact)
-        left = [self.last[n] for n in numbers]
+        left = [self._lacks(n) for n in numbers]
         weights = self.sought[fact].weights
         mean = sum(w * x for w, x in zip(weights, left, strict=True)) / sum(weights)
         return Target(
@@ -293,5 +301,5 @@ class _Hunt:
             steps,
             math.isfinite(mean) and mean <= self.search.good,
             tuple(self.open_[n] for n in numbers),
-            self._dear(fact) and any(self._above(n) > 0 for n in numbers),
+            self._dear(fact) and any(self._above(n) > 0 for n in numbers) and self.sought[fact].operation == "update",
         )

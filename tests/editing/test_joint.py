@@ -268,6 +268,22 @@ def test_a_fact_that_would_cost_too_much_is_given_up_and_told() -> None:
     assert not any(one.target.converged for one in limited)
 
 
+def test_what_is_forgotten_comes_down_to_its_prior_at_any_price_and_further_where_that_is_cheap() -> None:
+    model = tiny("llama")
+    text = FORGET.texts[0]
+    prior = float(subject_free(model, FORGET, [text], RECIPE.neutral)[0])
+    said, lengths = [], []
+    for worth in (0.0, 1e6):
+        recipe = replace(RECIPE, search=replace(RECIPE.search, worth=worth), rounds=0, margin=0.1, tolerance=0)
+        (solved,) = (solution := solve_wishes(model, [FORGET], around(model), recipe)).solved
+        assert (solved.target.converged, solved.target.given_up) == (True, False)
+        with edited(model, solution.changes):
+            said.append(chance(model, text, FORGET.old or "")[0])
+        lengths.append(sum(float(offset.square().sum()) for offset in solved.target.offsets.values()))
+    assert said[0] < said[1] <= prior
+    assert lengths[1] < lengths[0]
+
+
 SPAIN = Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")
 
 
