@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from knedit.catalog.formats import knedit_jsonl
@@ -26,7 +27,8 @@ SUBJECTS = 2_000  # prompts at whose subjects keys are counted, at most
 class Source:
     """Texts to read, prompts with their subjects, and at most how many tokens of the texts; `name` tells a reader.
 
-    `sampled` texts more are begun like these, and gone on with by the model itself where it can.
+    `sampled` texts more are begun like these, and gone on with by the model itself where it can. `own_text` is the
+    edition of knedit's own text where that is what is read.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Source:
     asked: tuple[tuple[Prompt, str], ...]
     tokens: int = TOKENS
     sampled: int = 0
+    own_text: str = ""
 
     @property
     def edition(self) -> str:
@@ -65,13 +68,24 @@ def choose_source(
         spoken = _spoken(asked)
     texts = _paragraphs(text) if text is not None else (*prose(), *sentences(), *spoken)
     name = "+".join([f"text {text.name}" if text is not None else "starter", *datasets])
-    return Source(name, texts, tuple(asked[:SUBJECTS]), tokens, SAMPLED if text is None else 0)
+    sampled, own_text = (SAMPLED, own_text_edition()) if text is None else (0, "")
+    return Source(name, texts, tuple(asked[:SUBJECTS]), tokens, sampled, own_text)
 
 
 def starter_source(tokens: int = TOKENS) -> Source:
     """Return what comes with knedit alone, for models that no catalog knows."""
     asked = _starter()
-    return Source("starter", (*prose(), *sentences(), *_spoken(asked)), tuple(asked), tokens, SAMPLED)
+    texts = (*prose(), *sentences(), *_spoken(asked))
+    return Source("starter", texts, tuple(asked), tokens, SAMPLED, own_text_edition())
+
+
+@cache
+def own_text_edition() -> str:
+    """Return the beginning of a sha256 of the text that comes with knedit, and how much of the model's own goes on it.
+
+    Statistics of another edition are those of another version of knedit.
+    """
+    return hashlib.sha256(json.dumps([prose(), sentences(), SAMPLED]).encode()).hexdigest()[:12]
 
 
 def _asked(catalog: Catalog, facts: Iterable[Fact]) -> list[tuple[Prompt, str]]:

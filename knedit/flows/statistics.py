@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from knedit.checkpoints.moments import read_about, read_moments, write_moments
 from knedit.errors import EditError, ModelError
-from knedit.flows.sources import Source
+from knedit.flows.sources import Source, own_text_edition
 from knedit.flows.tally import Standing
 from knedit.records import Prompt
 from knedit.settings import cache_folder
@@ -48,16 +48,23 @@ def _file(sha256: str, layer: int) -> Path:
 def kept_editions(sha256: str, layers: Sequence[int]) -> dict[int, str]:
     """Return of which edition of a source the layers' kept statistics are; layers without any are left out.
 
-    Raises EditError where a file is of other weights.
+    So are statistics of a text that came with another version of knedit. Raises EditError where a file is of other
+    weights.
     """
     found = {}
     for layer in layers:
         about = read_about(_file(sha256, layer))
         if about is not None:
             _check(about, sha256, layer)
-            if all(kind in about for kind in KINDS):  # files of earlier versions lack some
+            if all(kind in about for kind in KINDS) and not _outdated(about):  # files of earlier versions lack some
                 found[layer] = about["source"]
     return found
+
+
+def _outdated(about: Mapping[str, str]) -> bool:
+    """Tell whether the text came with another version of knedit; those that do not tell are."""
+    of = about.get("own_text", None if about["source"].startswith("starter") else "")
+    return of not in ("", own_text_edition())
 
 
 def _check(about: Mapping[str, str], sha256: str, layer: int) -> None:
@@ -314,7 +321,8 @@ class _Count:
     def finish(self) -> None:
         for layer in self.layers:
             own = {kind: self.moments[kind][layer] for kind in KINDS}
-            about = {"sha256": self.sha256, "source": self.source.edition, "layer": str(layer)}
+            about = {"sha256": self.sha256, "source": self.source.edition, "own_text": self.source.own_text}
+            about["layer"] = str(layer)
             about |= {kind: str(one.count) for kind, one in own.items()}
             tables = {kind: one.total.numpy() for kind, one in own.items()}
             write_moments(_file(self.sha256, layer), tables, about)

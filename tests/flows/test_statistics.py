@@ -1,12 +1,14 @@
 """Statistics of a checkpoint: what is counted, what is kept and found again, and what a killed run left."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from knedit.catalog.store import Catalog
+from knedit.checkpoints.moments import read_moments, write_moments
 from knedit.editing.statistics import Statistics
 from knedit.errors import EditError, FactsError
 from knedit.flows import statistics
@@ -86,6 +88,22 @@ def test_what_is_kept_is_found_again_and_only_what_is_missing_is_counted(
     assert len(asked) == 2
     assert set(kept_editions(SHA, [0, 1, 2, 3])) == {0, 1, 2}
     assert equal(load_statistics(SHA, [0, 2]), first)
+
+
+def test_statistics_of_the_text_of_another_version_of_knedit_are_counted_anew(
+    catalog: Catalog, model: Model, tmp_path: Path
+) -> None:
+    own = replace(choose_source(catalog), sampled=2)
+    take_statistics(model, SHA, [0], replace(own, tokens=50))
+    take_statistics(model, SHA, [1], replace(own, tokens=50, own_text="an older one"))
+    take_statistics(model, SHA, [2], source_of(catalog, tmp_path))
+    assert set(kept_editions(SHA, [0, 1, 2])) == {0, 2}
+    about, tables = read_moments(folder_of(SHA) / "layer-0000.safetensors") or ({}, {})
+    untold = {key: value for key, value in about.items() if key != "own_text"}  # as versions wrote that did not tell
+    write_moments(folder_of(SHA) / "layer-0000.safetensors", tables, untold)
+    assert set(kept_editions(SHA, [0, 1, 2])) == {2}
+    find_statistics(model, SHA, [0, 1, 2], lambda: replace(own, tokens=50), progress=lambda _: None)
+    assert set(kept_editions(SHA, [0, 1, 2])) == {0, 1, 2}
 
 
 def test_a_killed_run_goes_on_where_it_last_kept_its_count(
