@@ -28,6 +28,7 @@ from knedit.flows.attribute import attribute
 from knedit.flows.card_facts import CardWishes
 from knedit.flows.checkpoint import add_checkpoint, load_checkpoint
 from knedit.flows.choices import Choices
+from knedit.flows.delta import create_delta
 from knedit.flows.edit import Planned, apply_edit, read_edit, solve_edit
 from knedit.flows.facts import import_file
 from knedit.flows.goals import Wishes
@@ -37,6 +38,7 @@ from knedit.flows.ship import Shipping, ship_edit
 from knedit.flows.verify import verify_checkpoint
 from knedit.models.loading import load_model
 from knedit.models.model import Model
+from knedit.records import show_id
 from tests.keys import write_pair
 
 CONVERTER = Path(sys.prefix) / "converter"
@@ -147,6 +149,10 @@ def test_in_bfloat16_the_logits_are_those_of_the_rounded_value_vectors(
     assert torch.equal(found, logits_in_memory(model, rounded))
     exact = logits_in_memory(model, changes)
     assert float((found - exact).norm() / exact.norm()) < 0.02
+    (delta,) = create_delta(catalog, show_id(planned.edit.id), tmp_path / "edit.safetensors")
+    numbers = 2 * changes[0].new.shape[1]
+    beside = delta.path.stat().st_size - numbers * delta.value_vectors
+    assert beside + 64 * numbers <= 200_000  # a delta of 64 value vectors
 
 
 @pytest.mark.skipif(not CONVERTER.is_dir(), reason="llama.cpp's converter is not installed")
