@@ -17,9 +17,9 @@ class Recipe:
 
     `columns` is the most columns of a layer that one fact may change (0: all of them); with `shared`, the most that
     the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else.
-    `together` facts are searched side by side; each is told from `decoys` near names. An erased answer is brought down
-    to `margin` times what the model says with a `neutral` word for the subject. What the edited network says is then
-    held against `holding`, a search of what is still missing, and corrected at most `rounds` times.
+    `together` facts are searched side by side; each is told from `decoys` near names. An erased answer is brought
+    down to `margin` times what the model says with a `neutral` word for the subject. What the edited network says
+    is then held against `holding`, a search of what is still missing, and corrected at most `rounds` times.
     """
 
     layers: tuple[int, ...]
@@ -53,7 +53,7 @@ class Recipe:
         return replace(self, layers=layers, pricing=price, search=search, holding=holding, rounds=rounds)
 
     def in_full(self) -> "Recipe":
-        """Return the recipe that gives no fact up, and corrects all of them, whatever their answers cost the rest."""
+        """Return the recipe that gives no fact up, and corrects all of them, whatever that costs the rest."""
         search, holding = (replace(one, worth=0.0) for one in (self.search, self.holding))
         return replace(self, search=search, holding=holding, rounds=ROUNDS)
 
