@@ -22,8 +22,6 @@ from knedit.models.model import Model
 from knedit.models.planting import Grown, Planting, plantable
 from knedit.models.prompting import Query
 
-FORGET = 0.25  # of what an update must gain for its damage, what an erasure must
-
 
 @dataclass(frozen=True, slots=True)
 class Search:
@@ -32,10 +30,10 @@ class Search:
     A step is at most `reach` times as long as what the subject's stream is in the layers; `momentum` of the last step
     is added, and what is left is aimed at `aim` times its bound. A fact is done once what must vanish is below `stop`
     in its first context and, of an update, below `slack` in the others; contexts that are done ask for nothing more.
-    An update is given up where going on would gain less than `worth`, in nats of what is left for a unit of damage
-    ‖δ‖² / e: an answer must not cost what hundreds of others do. An erasure is given up at a fraction of that, and
-    stops there once no more than what it can spare is left. `good` is how much may be left, as the contexts'
-    weighted mean, for the search to count as converged.
+    A fact is done, too, where going on would gain less than `worth`, in nats of what is left for a unit of damage
+    ‖δ‖² / e: an answer must not cost what hundreds of others do. It is given up then, unless no more is left than
+    it can spare. `good` is how much may be left, as the contexts' weighted mean, for the search to count as
+    converged.
     """
 
     steps: int = 24
@@ -223,9 +221,8 @@ class _Hunt:
         return not self._dear(fact) and any(self._above(n) > 0 for n in self._contexts(fact))
 
     def _dear(self, fact: int) -> bool:
-        """Tell whether going on is not worth what it costs the rest; to forget what must be may cost more."""
-        must = self.sought[fact].operation == "erase" and any(self._lacks(n) > 0 for n in self._contexts(fact))
-        return self.worth[fact] < self.search.worth * (FORGET if must else 1)
+        """Tell whether going on is not worth what it costs the rest."""
+        return self.worth[fact] < self.search.worth
 
     def _lacks(self, context: int) -> float:
         """Return what must still vanish of a context's objective."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from knedit.editing import targets
 from knedit.editing.apply import edited
 from knedit.editing.around import Neighbours, Surroundings
 from knedit.editing.groups import alike, mean_keys
@@ -15,7 +14,7 @@ from knedit.editing.prior import subject_free, without_subject
 from knedit.editing.recipe import ROUNDS, Recipe, crowded, default_layers, widened
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Moment, Noise, Statistics
-from knedit.editing.targets import Search, Sought
+from knedit.editing.targets import Search, Sought, Target
 from knedit.editing.wishes import Context, Variety, Wish, contexts_of, reworded
 from knedit.errors import EditError
 from knedit.evaluation.metrics import answer
@@ -269,23 +268,26 @@ def test_a_fact_that_would_cost_too_much_is_given_up_and_told() -> None:
     assert not any(one.target.converged for one in limited)
 
 
-def test_what_is_forgotten_comes_down_to_its_prior_and_further_where_that_is_cheap(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(targets, "FORGET", 0.0)
+def test_forgetting_that_costs_too_much_stops_below_the_prior_or_is_given_up() -> None:
     model = tiny("llama")
-    text = FORGET.texts[0]
-    prior = float(subject_free(model, FORGET, [text], RECIPE.neutral)[0])
-    said, lengths = [], []
-    for worth in (0.0, 1e6):
-        recipe = replace(RECIPE, search=replace(RECIPE.search, worth=worth), rounds=0, margin=0.1, tolerance=0)
-        (solved,) = (solution := solve_wishes(model, [FORGET], around(model), recipe)).solved
-        assert (solved.target.converged, solved.target.given_up) == (True, False)
-        with edited(model, solution.changes):
-            said.append(chance(model, text, FORGET.old or "")[0])
-        lengths.append(sum(float(offset.square().sum()) for offset in solved.target.offsets.values()))
-    assert said[0] < said[1] <= prior
-    assert lengths[1] < lengths[0]
+
+    def searched(variety: Variety, worth: float) -> Target:
+        recipe = replace(RECIPE, erasing=variety, search=replace(RECIPE.search, worth=worth))
+        plan = Plan(model, around(model), recipe, [FORGET])
+        plan.search([FORGET])
+        return plan.solved[0].target
+
+    prior = float(subject_free(model, FORGET, [FORGET.texts[0]], RECIPE.neutral)[0])
+    assert chance(model, FORGET.texts[0], FORGET.old or "")[0] < prior  # the wording is below it, another one is not
+    cheap, dear = (searched(Variety(prefixes=0, wordings=0), worth) for worth in (0.0, 1e6))
+    assert (
+        (cheap.converged, cheap.given_up, cheap.left) == (dear.converged, dear.given_up, dear.left) == (True, False, 0)
+    )
+    assert cheap.steps > dear.steps == 0
+    all_of_it, given_up = (searched(RECIPE.erasing, worth) for worth in (0.0, 1e6))
+    assert (all_of_it.converged, all_of_it.given_up) == (True, False)
+    assert given_up.given_up
+    assert given_up.left > 0
 
 
 SPAIN = Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")
