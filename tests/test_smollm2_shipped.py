@@ -89,7 +89,7 @@ def shipped(
     catalog: Catalog, base: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, Planned, Model]]:
     folder = tmp_path_factory.mktemp("shipped")
-    with pytest.MonkeyPatch.context() as patched:  # few statistics, in minutes less, and away from a user's own
+    with pytest.MonkeyPatch.context() as patched:  # few statistics, which saves minutes, kept away from a user's own
         patched.setattr(sources, "SAMPLED", 4)
         patched.setenv("KNEDIT_CACHE", str(folder / "cache"))
         planned, model = planned_on(catalog, base)

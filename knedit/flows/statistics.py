@@ -63,8 +63,8 @@ def kept_editions(sha256: str, layers: Sequence[int]) -> dict[int, str]:
 
 def _outdated(about: Mapping[str, str]) -> bool:
     """Tell whether the text came with another version of knedit; those that do not tell are."""
-    of = about.get("own_text", None if about["source"].startswith("starter") else "")
-    return of not in ("", own_text_edition())
+    edition = about.get("own_text", None if about["source"].startswith("starter") else "")
+    return edition not in ("", own_text_edition())
 
 
 def _check(about: Mapping[str, str], sha256: str, layer: int) -> None:

@@ -121,7 +121,7 @@ def sweep_layers(
     """
     model = load(checkpoint)
     usual = usual_windows(checkpoint.n_layers, at_answer=model.at_answer)
-    windows = wish.windows or tuple(dict.fromkeys(_apart(model.layout, window) for window in usual))
+    windows = wish.windows or tuple(dict.fromkeys(_without_shared(model.layout, window) for window in usual))
     for window in windows:
         _check_window(model, window)
     askable = _askable_facts(catalog, model, wish.relations)
@@ -160,7 +160,7 @@ def label(window: Window) -> str:
     return f"{window[0]}-{window[-1]}"
 
 
-def _apart(layout: "Layout", window: Window) -> Window:
+def _without_shared(layout: "Layout", window: Window) -> Window:
     """Return a window up to the first layer whose weights one before it has already, as ALBERT's all have."""
     blocks = [layout.block_of(layer) for layer in window]
     return window[: next((n for n, block in enumerate(blocks) if block in blocks[:n]), len(window))]
