@@ -73,7 +73,7 @@ def test_no_wording_serves_two_relations() -> None:
 def test_a_relation_has_only_the_fields_of_the_format(relation: dict[str, Any]) -> None:
     assert set(relation) == {"relation", "label", "templates", "facts"}
     for row in relation["templates"]:
-        assert isinstance(row, str) or (set(row) == {"text", "role"} and row["role"] in {"paraphrase", "generate"})
+        assert isinstance(row, str) or (set(row) == {"text", "role"} and row["role"] in {"paraphrase", "generate", "implied"})
     for row in relation["facts"]:
         if isinstance(row, dict):
             assert set(row) == {"subject", "object", "status"}
@@ -97,6 +97,15 @@ def test_a_relation_holds_out_paraphrases_that_end_in_the_answer(relation: dict[
 
 
 @each_relation
+def test_a_relation_is_implied_by_wordings_that_end_in_the_answer_and_do_not_name_it(relation: dict[str, Any]) -> None:
+    implied = wordings_of(relation, "implied")
+    assert len(implied) >= 2
+    assert all(ends_in_answer(text) for text in implied)
+    names = {word for word in re.findall(r"\w+", relation["label"]) if len(word) > 3}
+    assert not any(names & set(re.findall(r"\w+", text)) for text in implied)
+
+
+@each_relation
 def test_a_relation_has_a_beginning_to_generate_from(relation: dict[str, Any]) -> None:
     beginnings = wordings_of(relation, "generate")
     assert beginnings
@@ -108,8 +117,8 @@ def test_a_wording_names_the_subject_once_and_asks_for_one_answer(relation: dict
     for text in wordings_of(relation):
         assert text.count(SUBJECT) == 1
         assert not re.search(r"[{}]", text.replace(SUBJECT, "").replace(OBJECT, ""))
-    for text in [*wordings_of(relation, "attribute"), *wordings_of(relation, "paraphrase")]:
-        assert text.count(OBJECT) == 1
+    for role in ("attribute", "paraphrase", "implied"):
+        assert all(text.count(OBJECT) == 1 for text in wordings_of(relation, role))
 
 
 @each_relation
@@ -160,7 +169,8 @@ def test_no_wording_tells_its_answer(relation: dict[str, Any]) -> None:
     leaks = [
         (text, subject, answer)
         for subject, answer in facts_of(relation)
-        for text in [*wordings_of(relation, "attribute"), *wordings_of(relation, "paraphrase")]
+        for role in ("attribute", "paraphrase", "implied")
+        for text in wordings_of(relation, role)
         if re.search(
             rf"\b{re.escape(answer)}\b", text.replace(OBJECT, "").replace(SUBJECT, subject), flags=re.IGNORECASE
         )
