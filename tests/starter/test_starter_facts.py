@@ -73,7 +73,9 @@ def test_no_wording_serves_two_relations() -> None:
 def test_a_relation_has_only_the_fields_of_the_format(relation: dict[str, Any]) -> None:
     assert set(relation) == {"relation", "label", "templates", "facts"}
     for row in relation["templates"]:
-        assert isinstance(row, str) or (set(row) == {"text", "role"} and row["role"] in {"paraphrase", "generate", "implied"})
+        assert isinstance(row, str) or (
+            set(row) == {"text", "role"} and row["role"] in {"paraphrase", "generate", "implied"}
+        )
     for row in relation["facts"]:
         if isinstance(row, dict):
             assert set(row) == {"subject", "object", "status"}
