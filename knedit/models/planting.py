@@ -20,7 +20,7 @@ from knedit.models.experts import opened_experts
 from knedit.models.hooks import first_input, frozen
 from knedit.models.model import Model
 from knedit.models.prompting import Query
-from knedit.models.recording import Recording, call_block, record, take
+from knedit.models.recording import Recording, at_sites, call_block, record, take
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,9 @@ class Planting:
         self._visit: _Visit | None = None
         self._seen: dict[int, Tensor] = {}
         with torch.no_grad(), frozen(model.net):
-            recording = record(model, tokens, mask=mask, context=context, start=start)
+            recording = record(model, tokens, mask=mask, context=context, start=start, sites=sites)
         self.base = self._based(recording)
         self._calls = recording.calls
-        for call in self._calls:  # what runs never ask for would be most of the memory
-            call.attention, call.projected = None, []
 
     def run(self, offsets: Mapping[int, Tensor], rows: Tensor | None = None) -> Grown:
         """Return what the texts numbered by `rows` [R] (all, if not given) become with offsets [D] or [R, D] a layer.
@@ -97,16 +95,12 @@ class Planting:
     def stream_norms(self) -> Tensor:
         """Return how long the stream is at each text's site before the blocks of `layers`, their mean [B]."""
         calls = [self._calls[layer].hidden for layer in sorted(self.layers)]
-        norms = [_at(hidden, self._sites).float().norm(dim=-1) for hidden in calls]
+        norms = [at_sites(hidden, self._sites).float().norm(dim=-1) for hidden in calls]
         return torch.stack([one.cpu() for one in norms]).mean(0)
 
     def _based(self, recording: Recording) -> Grown:
         """Return the base pass itself, nothing planted."""
-        keys = {}
-        for layer in sorted(self.layers):
-            seen = recording.neurons[layer]
-            keys[layer] = _at(seen.reshape(len(self.answers), -1, seen.shape[-1]), self._sites)
-        return Grown(recording.outputs[-1], keys)
+        return Grown(recording.outputs[-1], {layer: recording.neurons[layer] for layer in sorted(self.layers)})
 
     @contextmanager
     def _opened(self) -> Iterator[None]:
@@ -130,7 +124,7 @@ class Planting:
         assert self._visit is not None
         if self._visit.layer in self.layers:
             rows = neurons.detach().reshape(len(self._visit.sites), -1, neurons.shape[-1])
-            self._seen[self._visit.layer] = _at(rows, self._visit.sites)
+            self._seen[self._visit.layer] = at_sites(rows, self._visit.sites)
         return neurons
 
     def _plant(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor:
@@ -175,7 +169,7 @@ def keys_at_sites(
             numbers = ranked[first : first + batch]
             sites = torch.tensor([site_of(asked[number]) for number in numbers])
             for layer, keys in _read_up_to(model, [asked[number] for number in numbers], layers):
-                found[layer][numbers] = _at(keys, sites).float().cpu()
+                found[layer][numbers] = at_sites(keys, sites).float().cpu()
     return found
 
 
@@ -242,7 +236,3 @@ def _read_up_to(model: Model, queries: Sequence[Query], layers: Sequence[int]) -
 def _cut(query: Query) -> Query:
     site = site_of(query)
     return Query(query.tokens[: site + 1], query.answers[:1], (site,), neurons=(site,))
-
-
-def _at(rows: Tensor, sites: Tensor) -> Tensor:
-    return rows[torch.arange(len(rows), device=rows.device), sites.to(rows.device)]

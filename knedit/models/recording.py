@@ -42,7 +42,8 @@ class Call:
 class Recording:
     """The calls of all blocks, what each down projection took ([B, Q, F], flat in some), each block's output.
 
-    `rests` is what blocks return beside it, if they return tuples.
+    Where sites were named, `neurons` are those there alone, [B, F]. `rests` is what blocks return beside it, if they
+    return tuples.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -69,25 +70,36 @@ class Prefix(DynamicCache):
 
 
 @torch.no_grad()
-def record(model: Model, tokens: Tensor, *, mask: Tensor | None, context: Tensor | None, start: int) -> Recording:
+def record(
+    model: Model,
+    tokens: Tensor,
+    *,
+    mask: Tensor | None,
+    context: Tensor | None,
+    start: int,
+    sites: Tensor | None = None,
+) -> Recording:
     """Run the network's blocks as it runs them itself, and note what concerns the tokens from `start` on.
 
-    `context` [B, S] is what an encoder reads; then `start` is 0, as it is in a masked model.
+    `context` [B, S] is what an encoder reads; then `start` is 0, as it is in a masked model. With `sites` [B], one of
+    all tokens in each row, neurons are noted there alone, and what attention gave is not: they are most of the memory.
     """
     if model.masked or model.encoder_decoder:
         assert mask is None, "these models' prompts are of one length"
         assert start == 0, "these models' tokens are all replayed"
         recording = Recording()
-        with _Notes(recording).taken(model):
+        with _Notes(recording, sites).taken(model):
             model.run(tokens, context, **({"use_cache": False} if model.encoder_decoder else {}))
         return recording
     cache = DynamicCache()
     whole = Recording()
-    with _Notes(whole).taken(model):
+    with _Notes(whole, sites).taken(model):
         model.run(tokens, **_causal_arguments(cache, mask, slice(0, tokens.shape[1])))
     layers: Sequence[Any] = cache.layers
     prefixes = [(layer.keys[..., :start, :], layer.values[..., :start, :]) for layer in layers]
     recording = _narrowed(model, whole, tokens, mask, prefixes) if start else whole
+    if sites is not None:
+        recording.neurons = whole.neurons  # noted at the sites alone
     for call, prefix in zip(recording.calls, prefixes, strict=True):
         call.prefix = prefix
     return recording
@@ -103,7 +115,7 @@ def _narrowed(
     start = prefixes[0][0].shape[-2]
     narrow = Recording(
         neurons=[seen.reshape(len(tokens), -1, seen.shape[-1])[:, start:] for seen in whole.neurons],
-        outputs=[output[:, start:] for output in whole.outputs],
+        outputs=[output[:, start:].clone() for output in whole.outputs],  # so that the other tokens' are let go
     )
     cache = DynamicCache()
     for layer, (keys, values) in enumerate(prefixes):
@@ -155,11 +167,17 @@ def take(recorded: Tensor, prompts: Tensor) -> Tensor:
     return recorded[prompts.to(recorded.device)]
 
 
+def at_sites(rows: Tensor, sites: Tensor) -> Tensor:
+    """Return what rows [B, T, …] hold at one token of each, [B, …]."""
+    return rows[torch.arange(len(rows), device=rows.device), sites.to(rows.device)]
+
+
 class _Notes:
     """Hooks that note the calls of blocks and their parts, in the order in which they are made."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, sites: Tensor | None = None) -> None:
         self._recording = recording
+        self._sites = sites
 
     @contextmanager
     def taken(self, model: Model) -> Iterator[None]:
@@ -174,9 +192,11 @@ class _Notes:
                     block.register_forward_pre_hook(self.call, with_kwargs=True),
                     block.register_forward_hook(self._output),
                     *([] if model.layout.n_experts else [down.register_forward_pre_hook(self._neurons)]),
-                    *(block.get_submodule(path).register_forward_hook(self._projected) for path in family.qkv),
                 ]
-                if family.attention:
+                if self._sites is None:
+                    parts = [block.get_submodule(path) for path in family.qkv]
+                    handles += [part.register_forward_hook(self._projected) for part in parts]
+                if self._sites is None and family.attention:
                     handles.append(block.get_submodule(family.attention).register_forward_hook(self._attention))
                 for handle in handles:
                     hooks.callback(handle.remove)
@@ -193,11 +213,16 @@ class _Notes:
             self._recording.rests.append(output[1:])
 
     def _neurons(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        self._recording.neurons.append(args[0])
+        self._note(args[0])
 
     def _experts(self, _: nn.Module, activations: Tensor) -> Tensor:
-        self._recording.neurons.append(activations)
+        self._note(activations)
         return activations
+
+    def _note(self, neurons: Tensor) -> None:
+        if self._sites is not None:
+            neurons = at_sites(neurons.reshape(len(self._sites), -1, neurons.shape[-1]), self._sites)
+        self._recording.neurons.append(neurons)
 
     def _attention(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         self._recording.calls[-1].attention = output
