@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from knedit.editing.statistics import Noise, Pricing, Statistics, noise_of
+from knedit.editing.statistics import Noise, Pricing, Scaled, Statistics, noise_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,40 +80,52 @@ class Region:
 class Mixture:
     """M of a whole plan: the mean over its wishes of what each alone must say little to; one matrix a layer.
 
-    Everything is counted in before the first M is asked for; from then on the statistics' own share is part of it.
+    Everything is counted in before the first M is asked for; from then on the statistics' own share is part of it. It
+    is counted in float32, on the scale of the statistics' share: a plan's matrices are the most of its memory.
     """
 
     def __init__(self, around: Surroundings, pricing: Pricing, layers: Sequence[int], width: int) -> None:
         self._around, self._pricing = around, pricing
-        self._totals = {layer: torch.zeros(width, width, dtype=torch.float64) for layer in layers}
+        self._totals = {layer: torch.zeros(width, width) for layer in layers}
+        self._scales: dict[int, Tensor] = {}
         self._count = 0
         self._settled = False
 
     def add(self, layer: int, keys: Tensor) -> None:
         """Count in what one wish alone must be told from: priced keys [n, F]."""
-        assert not self._settled
-        self._totals[layer].addmm_(keys.T, keys)
+        self._add(layer, keys, 1)
 
     def add_region(self, region: Region, count: int) -> None:
         """Count in what so many wishes of one region must all say little to, and the wishes."""
-        assert not self._settled
         self._count += count
-        for layer, total in self._totals.items():
-            single = region.noise(layer).single
-            if len(single):
-                total.addmm_(single.T, single, alpha=count)
+        for layer in self._totals:
+            self._add(layer, region.noise(layer).single, count)
+
+    def _add(self, layer: int, keys: Tensor, times: int) -> None:
+        assert not self._settled
+        if len(keys):
+            scaled = (keys / self._scale(layer)).float()
+            self._totals[layer].addmm_(scaled.T, scaled, alpha=times)
+
+    def _scale(self, layer: int) -> Tensor:
+        if layer not in self._scales:
+            self._scales[layer] = self._around.statistics.base(layer, self._pricing).scale
+        return self._scales[layer]
 
     def settle(self) -> None:
         """Count nothing more in, and add the statistics' own share."""
         if not self._settled:
             for layer, total in self._totals.items():
-                total.div_(max(self._count, 1)).add_(self._around.statistics.base(layer, self._pricing))
+                base = self._around.statistics.base(layer, self._pricing)
+                self._scales[layer] = base.scale
+                total.div_(max(self._count, 1)).add_(base.unit)
             self._settled = True
 
     def noise(self, layer: int, subjects: frozenset[str]) -> Noise:
         """Return the mean, and beside it the facts that must stay, less those of `subjects`."""
         self.settle()
-        return kept_too(Noise(self._totals[layer]), self._around, self._pricing, subjects, layer)
+        mean = Scaled(self._totals[layer], self._scales[layer])
+        return kept_too(Noise(mean), self._around, self._pricing, subjects, layer)
 
 
 def kept_too(noise: Noise, around: Surroundings, pricing: Pricing, subjects: frozenset[str], layer: int) -> Noise:

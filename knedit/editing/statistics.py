@@ -22,6 +22,8 @@ from knedit.models.model import Model
 from knedit.models.planting import keys_at_sites
 from knedit.models.prompting import Query
 
+_LEAST, _GIVEN_BACK = 1e-300, 16
+
 
 @dataclass(slots=True)
 class Moment:
@@ -64,10 +66,10 @@ class Statistics:
     subjects: Mapping[int, Moment]
     text: Mapping[int, Moment]
     first: Mapping[int, Moment]
-    _bases: dict[tuple[int, "Pricing"], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _bases: dict[tuple[int, "Pricing"], "Scaled"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def base(self, layer: int, pricing: "Pricing") -> Tensor:
-        """Return what M is of without any relation: the priced means [F, F] and the ridge.
+    def base(self, layer: int, pricing: "Pricing") -> "Scaled":
+        """Return what M is of without any relation: the priced means [F, F] and the ridge, in float32.
 
         It is made once for a pricing, and not to be written to. Raises EditError where nothing was counted.
         """
@@ -80,7 +82,7 @@ class Statistics:
                 raise EditError("the statistics have counted no key", f"layer {layer}", "Take them from a longer text.")
             base = (subjects.mean * pricing.subjects).add_(text.mean, alpha=pricing.text)
             base.diagonal().add_(pricing.ridge * float(base.diagonal().mean()))
-            self._bases[key] = base.add_(self.first[layer].mean, alpha=pricing.first)
+            self._bases[key] = Scaled.of(base.add_(self.first[layer].mean, alpha=pricing.first), torch.float32)
         return self._bases[key]
 
     def forget(self) -> None:
@@ -102,6 +104,36 @@ class Statistics:
             )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaled:
+    """A symmetric positive matrix [F, F] as `unit`, whose rows and columns were divided by `scale` [F], float64.
+
+    So float32 does for `unit`, where activations are of very different sizes; what is asked of it is float64.
+    """
+
+    unit: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, exact: Tensor, dtype: torch.dtype) -> "Scaled":
+        """Return a matrix scaled to a diagonal of 1; of what rounding takes of its definiteness some is given back."""
+        scale = exact.diagonal().clamp(min=_LEAST).sqrt()
+        unit = (exact / scale).div_(scale[:, None]).to(dtype)
+        unit.diagonal().mul_(1 + _GIVEN_BACK * torch.finfo(dtype).eps)
+        return cls(unit, scale)
+
+    def diagonal(self) -> Tensor:
+        return self.unit.diagonal().double() * self.scale.square()
+
+    def row(self, column: int) -> Tensor:
+        return self.unit[column].double() * self.scale * self.scale[column]
+
+    def block(self, columns: Sequence[int]) -> Tensor:
+        chosen = list(columns)
+        own = self.scale[chosen]
+        return self.unit[chosen][:, chosen].double() * own * own[:, None]
+
+
 @dataclass(slots=True)
 class Noise:
     """The keys M that one layer's solve shall say little to: a matrix [F, F] and single weighted keys [n, F] beside it.
@@ -109,20 +141,25 @@ class Noise:
     M = dense + Σ keyᵀ key; kept apart, so that what a fact or a relation adds costs no second matrix.
     """
 
-    dense: Tensor
+    dense: Scaled
     single: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
+
+    @classmethod
+    def of(cls, exact: Tensor) -> "Noise":
+        """Return the noise that a matrix [F, F] in float64 is."""
+        return cls(Scaled.of(exact, torch.float64))
 
     def diagonal(self) -> Tensor:
         found = self.dense.diagonal()
-        return found + self.single.square().sum(0) if len(self.single) else found.clone()
+        return found + self.single.square().sum(0) if len(self.single) else found
 
     def row(self, column: int) -> Tensor:
-        found = self.dense[column]
-        return found + self.single[:, column] @ self.single if len(self.single) else found.clone()
+        found = self.dense.row(column)
+        return found + self.single[:, column] @ self.single if len(self.single) else found
 
     def block(self, columns: Sequence[int]) -> Tensor:
         chosen = list(columns)
-        found = self.dense[chosen][:, chosen]
+        found = self.dense.block(chosen)
         return found.addmm_(self.single[:, chosen].T, self.single[:, chosen]) if len(self.single) else found
 
     def beside(self, keys: Tensor) -> "Noise":

@@ -17,7 +17,7 @@ def random(*shape: int, seed: int) -> Tensor:
 
 def noise(seed: int = 1) -> Noise:
     seen = random(60, 12, seed=seed)
-    return Noise(seen.T @ seen / 60).beside(random(3, 12, seed=seed + 1))
+    return Noise.of(seen.T @ seen / 60).beside(random(3, 12, seed=seed + 1))
 
 
 def solved(keys: Tensor, columns: tuple[int, ...], *, tolerance: float = 0.0) -> Selector:
@@ -64,5 +64,5 @@ def test_more_facts_than_columns_and_twin_facts_have_no_exact_solution() -> None
     with pytest.raises(EditError, match="2 facts cannot be told apart"):
         solved(twins, COLUMNS)
     with pytest.raises(EditError, match="says nothing of some columns"):
-        factor_of(Noise(torch.zeros(12, 12, dtype=torch.float64)), COLUMNS)
+        factor_of(Noise.of(torch.zeros(12, 12, dtype=torch.float64)), COLUMNS)
     assert solved(random(5, 12, seed=6), COLUMNS, tolerance=0.1).weights.shape == (5, 4)

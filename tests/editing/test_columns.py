@@ -12,7 +12,7 @@ def problem(seed: int, width: int = 12) -> tuple[Noise, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     seen = torch.randn(40, width, generator=generator, dtype=torch.float64) * torch.linspace(0.2, 3, width).double()
     key = torch.randn(width, generator=generator, dtype=torch.float64)
-    return Noise(seen.T @ seen / len(seen)).beside(seen[:3] / 4), key
+    return Noise.of(seen.T @ seen / len(seen)).beside(seen[:3] / 4), key
 
 
 def slow_greedy(noise: Noise, key: Tensor, limit: int, barred: set[int]) -> list[int]:
@@ -41,9 +41,11 @@ def test_all_columns_reach_the_editability_of_the_whole_layer() -> None:
 
 
 def test_columns_that_the_key_and_the_chosen_ones_do_not_reach_are_left_out() -> None:
-    noise = Noise(torch.eye(4, dtype=torch.float64))
+    noise = Noise.of(torch.eye(4, dtype=torch.float64))
     key = torch.tensor([0.0, 2.0, 0.0, 1.0], dtype=torch.float64)
-    assert choose_columns(noise, key, limit=4) == Columns((1, 3), (4.0, 5.0))
+    found = choose_columns(noise, key, limit=4)
+    assert found.indices == (1, 3)
+    assert found.editability == pytest.approx((4.0, 5.0))
     assert choose_columns(noise, torch.zeros(4, dtype=torch.float64), limit=4) == Columns((), ())
 
 

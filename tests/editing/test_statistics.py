@@ -1,5 +1,6 @@
 """Moments of keys against one product over all of them, in every kind of network."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from knedit.editing.statistics import (
     Moment,
     Noise,
     Pricing,
+    Scaled,
     Statistics,
     count_first,
     count_subjects,
@@ -22,6 +24,7 @@ from knedit.models.prompting import Query
 from tests.tiny_models import network, tokenizer_of
 
 TEXTS = [[5, 9, 14, 7, 11], [8, 21, 6]]
+assert_near = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
 
 
 def tiny(name: str) -> Model:
@@ -76,10 +79,22 @@ def test_texts_are_counted_in_a_mixture_of_experts_and_where_layers_share_weight
 
 def test_noise_with_single_keys_beside_it_is_the_one_matrix() -> None:
     seen = torch.randn(40, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    whole, parted = Noise(seen.T @ seen), Noise(seen[:30].T @ seen[:30]).beside(seen[30:35]).beside(seen[35:])
+    whole, parted = Noise.of(seen.T @ seen), Noise.of(seen[:30].T @ seen[:30]).beside(seen[30:35]).beside(seen[35:])
     torch.testing.assert_close(parted.diagonal(), whole.diagonal())
     torch.testing.assert_close(parted.row(2), whole.row(2))
     torch.testing.assert_close(parted.block([1, 4, 0]), whole.block([1, 4, 0]))
+
+
+def test_half_the_memory_holds_a_matrix_of_very_different_sizes_and_it_stays_definite() -> None:
+    sizes = torch.logspace(-6, 6, 8, dtype=torch.float64)
+    seen = torch.randn(9, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * sizes
+    exact = seen.T @ seen
+    found = Scaled.of(exact, torch.float32)
+    assert found.unit.dtype == torch.float32
+    assert_near(found.block(range(8)) / sizes / sizes[:, None], exact / sizes / sizes[:, None])
+    assert_near(found.row(3) / sizes, exact[3] / sizes)
+    twins = Scaled.of(torch.ones(8, 8, dtype=torch.float64) * sizes * sizes[:, None], torch.float32)
+    assert not int(torch.linalg.cholesky_ex(twins.block(range(8)))[1])
 
 
 def test_the_kinds_of_keys_are_weighed_as_priced() -> None:
@@ -94,9 +109,9 @@ def test_the_kinds_of_keys_are_weighed_as_priced() -> None:
     expected = 2 * keys[:10].T @ keys[:10] / 10 + 0.5 * keys[10:20].T @ keys[10:20] / 10
     expected += 0.1 * expected.diagonal().mean() * torch.eye(4, dtype=torch.float64)
     expected += 3 * keys[20:].T @ keys[20:] / 10 + 0.7 * 100**2 * keys[:2].T @ keys[:2] / 2
-    torch.testing.assert_close(found.block(range(4)), expected)
-    torch.testing.assert_close(found.row(2), expected[2])
-    torch.testing.assert_close(found.diagonal(), expected.diagonal())
+    assert_near(found.block(range(4)), expected)
+    assert_near(found.row(2), expected[2])
+    assert_near(found.diagonal(), expected.diagonal())
     assert torch.equal(subjects.total, keys[:10].T @ keys[:10])
 
 
