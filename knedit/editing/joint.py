@@ -187,7 +187,7 @@ class Plan:
             weights = sought[fact].weights
             for layer, rows in target.keys.items():
                 self._mixture.add(layer, self._near_keys(rows, weights, groups[fact], decoys[fact].get(layer)))
-            means = {layer: mean_keys(rows, weights, groups[fact]) for layer, rows in target.keys.items()}
+            means = {layer: mean_keys(rows, weights, groups[fact]).float() for layer, rows in target.keys.items()}
             kept = replace(target, keys={})  # thousands of facts' contexts would fill the memory
             self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, kept))
             self._counts[wishes[fact].relation] += 1
@@ -262,14 +262,14 @@ class Plan:
         """Return what one wish lacks, with the mean keys of the contexts that lack it."""
         weights = self._sought[number].weights
         counts = [w if open_ else 0.1 * w for w, open_ in zip(weights, target.open_, strict=True)]
-        keys = {layer: mean_keys(rows, counts, self._groups[number]) for layer, rows in target.keys.items()}
+        keys = {layer: mean_keys(rows, counts, self._groups[number]).float() for layer, rows in target.keys.items()}
         return replace(self.solved[number], keys=keys, target=replace(target, keys={}))
 
     def _columns_of(self, layer: int) -> tuple[int, ...]:
         """Return the columns of a layer that the plan changes."""
         if self.recipe.shared and self.recipe.columns:
             noise = self._mixture.noise(layer, self.subjects)
-            keys = torch.cat([one.keys[layer] for one in self.solved])
+            keys = torch.cat([one.keys[layer] for one in self.solved]).double()
             barred = self.around.barred.get(layer, frozenset())
             return tuple(sorted(choose_columns(noise, keys, limit=self.recipe.columns, barred=barred).indices))
         spent = self.around.spent.get(layer, frozenset()) - self.around.barred.get(layer, frozenset())
@@ -289,7 +289,7 @@ class Plan:
         return factor
 
     def _change(self, layer: int, wanted: Sequence[Solved], columns: Sequence[int], old: Tensor) -> ValueChange:
-        keys = torch.cat([one.keys[layer] for one in wanted])
+        keys = torch.cat([one.keys[layer] for one in wanted]).double()
         wished = torch.cat([one.target.offsets[layer].expand(len(one.keys[layer]), -1) for one in wanted])
         heard = keys[:, list(columns)].any(dim=1)  # a key that is 0 on all columns is given nothing here
         keys, wished = keys[heard], wished[heard]

@@ -26,7 +26,7 @@ class Recipe:
     columns: int = 64
     shared: bool = False
     tolerance: float = 0.1
-    together: int = 4
+    together: int = 2
     decoys: int = 24
     margin: float = 0.05
     neutral: tuple[str, ...] = NEUTRAL
