@@ -31,7 +31,7 @@ _TOLD = 5  # failures that an error names
 
 logger = logging.getLogger(__name__)
 
-GetStatistics = Callable[[Model, Sequence[int]], Statistics]
+GetStatistics = Callable[[Model, Sequence[int], int], Statistics]  # of layers, to solve so many facts by
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +126,7 @@ def solve_together(
     failures = {target: f"{error.what} ({error.where})" for target, error in broken.items()}
     _tell(failures, choices, wished)
     around = Surroundings(
-        statistics(model, recipe.layers),
+        statistics(model, recipe.layers, facts),
         sentences(),
         neighbours_of(catalog, model, wished, recipe.layers),
         kept_facts(catalog, model, {one.fact.id for one in wished}, earlier, recipe.layers),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from knedit.checkpoints.fingerprint import behaviour_files, weights_sha256
 from knedit.evaluation.cases import Rewrite
-from knedit.flows.sources import starter_source
+from knedit.flows.sources import sampled_for, starter_source
 from knedit.flows.statistics import find_statistics, site_of_prompt
 from knedit.flows.suite_solvers import SolvedRewrites, SuiteContext
 from knedit.records import Prompt
@@ -38,7 +38,7 @@ REMEMBERED = 1_024  # texts whose keys are kept for the next edits, and one rela
 Asked = tuple[str, str, str]  # a text, its subject, and an answer
 
 
-FindStatistics = Callable[[tuple[int, ...]], "Statistics"]
+FindStatistics = Callable[[tuple[int, ...], int], "Statistics"]  # of layers, by which so many facts are solved
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class JointSolver:
 
         kept = self._neighbours(model, [(one.text, one.subject, one.new) for one in context.earlier])
         return Surroundings(
-            self.statistics(recipe.layers),
+            self.statistics(recipe.layers, len(rewrites) + len(context.earlier)),
             sentences(),
             told,
             kept,
@@ -171,13 +171,17 @@ class JointSolver:
         return {layer: torch.cat([self._around_keys[text][layer] for text in sorted(first)]) for layer in self._layers}
 
 
-def optimised(model: "Model") -> JointSolver:
+def optimised(model: "Model", facts: int = 1) -> JointSolver:
     """Return the closed form that is trained on, on the same columns, with other facts' prompts in view."""
-    return replace(closed_form(model), train=True)
+    return replace(closed_form(model, facts), train=True)
 
 
-def closed_form(model: "Model") -> JointSolver:
-    """Return the solver with the model's statistics: those that are kept, or counted now over knedit's own text."""
+def closed_form(model: "Model", facts: int = 1) -> JointSolver:
+    """Return the solver with the model's statistics: those that are kept, or counted now over knedit's own text.
+
+    They are of all that a run needs whose edits bring so many `facts` into the weights; later these are not the model's
+    own any more.
+    """
     from knedit.editing.recipe import Recipe
     from knedit.flows.solving import usual_layers
 
@@ -186,11 +190,13 @@ def closed_form(model: "Model") -> JointSolver:
     sha256 = weights_sha256(folder, behaviour_files(folder))
 
     @lru_cache(maxsize=1)
-    def find(wanted: tuple[int, ...]) -> "Statistics":
-        return find_statistics(model, sha256, wanted, starter_source, progress=lambda _: None)
+    def found(wanted: tuple[int, ...]) -> "Statistics":
+        sampled = sampled_for(facts)
+        return find_statistics(model, sha256, wanted, starter_source, progress=lambda _: None, sampled=sampled)
 
-    find(layers)  # so that it is not counted as time of the first edit
-    return JointSolver(Recipe(layers), find)
+    recipe = Recipe(layers)
+    found(recipe.for_facts(model.layout.n_layers, facts).layers)
+    return JointSolver(recipe, lambda wanted, _: found(wanted))
 
 
 def _wish(model: "Model", rewrite: Rewrite, context: SuiteContext) -> "Wish":

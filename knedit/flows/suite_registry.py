@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SuiteChoice:
-    """A solver of the registry: `make` prepares it for a model; `summary` says in a few words what it does.
+    """A solver of the registry: `make` prepares it for a model, whose weights will hold so many facts' edits at once.
 
-    `erases` tells that records' true objects are forgotten, where other solvers give them their new ones.
+    `summary` says in a few words what it does; `erases` tells that records' true objects are forgotten, where other
+    solvers give them their new ones.
     """
 
-    make: "Callable[[Model], SuiteSolver]"
+    make: "Callable[[Model, int], SuiteSolver]"
     summary: str
     erases: bool = False
 

@@ -97,7 +97,7 @@ def evaluate_suite(
         model,
         cases,
         Surroundings(every),
-        chosen.make(model),
+        chosen.make(model, 1 if alone else len(cases)),
         text,
         mode=wish.mode,
         plan_size=wish.plan_size,
@@ -170,7 +170,7 @@ def _controls(run: Run, ran: Ran, wish: SuiteWish) -> dict[str, Any]:
     found = {"edited": own, "random": run_cases(replace(small, random=run.seed + 1))}
     name = PAPER[_operation(wish)]
     if wish.solver != name:
-        paper = find_solver(name).make(run.model)
+        paper = find_solver(name).make(run.model, 1)
         found[name] = run_cases(replace(small, solver=paper, columns=None))
     return {"records": len(cases)} | {name: summarise_suite(one) for name, one in found.items()}
 

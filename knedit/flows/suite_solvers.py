@@ -58,7 +58,7 @@ class SolvedRewrites:
 SuiteSolver = Callable[["Model", Sequence[Rewrite], SuiteContext], SolvedRewrites]
 
 
-def embedding(_: "Model") -> SuiteSolver:
+def embedding(_: "Model", __: int = 1) -> SuiteSolver:
     """Return the paper's solver: the neurons that attribution at the answer's position ranks first, 5 a rewrite.
 
     One wording is attributed, for more are not to be known: hubs are not told apart, as refinement would. With
@@ -67,7 +67,7 @@ def embedding(_: "Model") -> SuiteSolver:
     return partial(_solve_ranked, name="embedding")
 
 
-def zero(_: "Model") -> SuiteSolver:
+def zero(_: "Model", __: int = 1) -> SuiteSolver:
     """Return the paper's way to forget: zeros into the neurons that attribution ranks first, 5 a rewrite."""
     return partial(_solve_ranked, name="zero")
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from knedit.evaluation.cases import Rewrite
+from knedit.flows import suite_joint
+from knedit.flows.sources import SAMPLED, SAMPLED_FOR_CROWDS
 from knedit.flows.suite_joint import JointSolver, closed_form, optimised
 from knedit.flows.suite_registry import SUITE_SOLVERS
 from knedit.flows.suite_solvers import SuiteContext
@@ -40,6 +42,19 @@ def test_a_plan_of_rewrites_is_solved_and_what_cannot_be_is_named(model: Model) 
     assert "Atlantis" in solved.failures["3"]
     assert [len(change.indices) <= 12 for change in solved.changes] == [True]
     assert set(solved.seconds) == {"choose", "target", "solve"}
+
+
+def test_what_many_facts_need_is_counted_before_the_first_edit(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[tuple[int, ...], int]] = []
+
+    def find(_: Model, __: str, layers: tuple[int, ...], ___: object, *, sampled: int, progress: object) -> None:
+        assert progress
+        asked.append((layers, sampled))
+
+    monkeypatch.setattr(suite_joint, "find_statistics", find)
+    few, many = (closed_form(model, facts).recipe.for_facts(model.layout.n_layers, facts).layers for facts in (1, 500))
+    assert len(many) > len(few)
+    assert asked == [(few, SAMPLED), (many, SAMPLED_FOR_CROWDS)]
 
 
 def test_the_control_takes_as_many_columns_by_chance(model: Model) -> None:
