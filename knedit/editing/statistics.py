@@ -22,7 +22,8 @@ from knedit.models.model import Model
 from knedit.models.planting import keys_at_sites
 from knedit.models.prompting import Query
 
-_LEAST, _GIVEN_BACK = 1e-300, 16
+_LEAST = 1e-300
+_GIVEN_BACK = 16  # roundings, by which a rounded matrix's diagonal is raised
 
 
 @dataclass(slots=True)
