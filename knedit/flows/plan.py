@@ -127,8 +127,8 @@ def joint_config(draft: Draft, model: Model) -> dict[str, Any]:
     """Return what the configuration says of solvers that choose their own neurons, and of which statistics they use."""
     if not draft.joint:
         return {}
-    facts = sum(len(goal.facts) for goal in draft.joint.values()) + len(draft.earlier.targets)
-    recipe = recipe_of(model.layout, draft.choices, facts)
+    facts = sum(len(goal.facts) for goal in draft.joint.values())
+    recipe = recipe_of(model.layout, draft.choices, facts + len(draft.earlier.targets))
     sampled = sampled_for(facts)
     editions = kept_editions(draft.checkpoint.sha256, recipe.layers, sampled=sampled)
     if len(editions) < len(recipe.layers):

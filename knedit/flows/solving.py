@@ -120,8 +120,8 @@ def solve_together(
 
     With `on_failure` "skip" such facts are left out, told on the log, and the others solved without them.
     """
-    facts = sum(len(goal.facts) for goal in goals.values()) + len(earlier.targets)  # the weights hold those already
-    recipe = recipe_of(model.layout, choices, facts)
+    facts = sum(len(goal.facts) for goal in goals.values())
+    recipe = recipe_of(model.layout, choices, facts + len(earlier.targets))  # the weights hold those already
     wished, broken = wishes_of(catalog, model, goals, earlier, recipe)
     failures = {target: f"{error.what} ({error.where})" for target, error in broken.items()}
     _tell(failures, choices, wished)
