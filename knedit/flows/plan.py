@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -24,7 +23,7 @@ from knedit.flows.goals import Goal, Wishes, find_goals
 from knedit.flows.neurons import warn_of_inconsistency
 from knedit.flows.plan_neurons import check_distinct, choose_steps, find_refinement
 from knedit.flows.solving import Joint, merge_changes, recipe_of, solve_together
-from knedit.flows.sources import choose_source, sampled_for
+from knedit.flows.sources import choose_source
 from knedit.flows.stacking import Earlier, earlier_edits
 from knedit.flows.statistics import Progress, find_statistics, kept_editions
 from knedit.flows.surroundings import around_of
@@ -127,12 +126,11 @@ def joint_config(draft: Draft, model: Model) -> dict[str, Any]:
     """Return what the configuration says of solvers that choose their own neurons, and of which statistics they use."""
     if not draft.joint:
         return {}
-    facts = sum(len(goal.facts) for goal in draft.joint.values())
-    recipe = recipe_of(model.layout, draft.choices, facts + len(draft.earlier.targets))
-    sampled = sampled_for(facts)
-    editions = kept_editions(draft.checkpoint.sha256, recipe.layers, sampled=sampled)
+    facts = sum(len(goal.facts) for goal in draft.joint.values()) + len(draft.earlier.targets)
+    recipe = recipe_of(model.layout, draft.choices, facts)
+    editions = kept_editions(draft.checkpoint.sha256, recipe.layers)
     if len(editions) < len(recipe.layers):
-        missing = choose_source(draft.catalog).with_sampled(sampled).edition
+        missing = choose_source(draft.catalog).edition
         editions |= {layer: missing for layer in recipe.layers if layer not in editions}
     config = {"layers": list(recipe.layers), "columns": recipe.columns, "steps": recipe.search.steps}
     config["on_failure"] = draft.choices.on_failure
@@ -169,9 +167,9 @@ def _solve_joint(draft: Draft, model: Model, plain: Sequence[ValueChange], progr
     if not draft.joint:
         return Joint()
 
-    def statistics(of: Model, layers: Sequence[int], facts: int) -> Statistics:
-        sha256, source = draft.checkpoint.sha256, partial(choose_source, draft.catalog)
-        found = find_statistics(of, sha256, layers, source, progress=progress, sampled=sampled_for(facts))
+    def statistics(of: Model, layers: Sequence[int]) -> Statistics:
+        sha256 = draft.checkpoint.sha256
+        found = find_statistics(of, sha256, layers, lambda: choose_source(draft.catalog), progress=progress)
         found.check(sha256, layers)
         return found
 

@@ -31,7 +31,7 @@ _TOLD = 5  # failures that an error names
 
 logger = logging.getLogger(__name__)
 
-GetStatistics = Callable[[Model, Sequence[int], int], Statistics]  # of layers, to solve so many facts by
+GetStatistics = Callable[[Model, Sequence[int]], Statistics]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,13 +120,13 @@ def solve_together(
 
     With `on_failure` "skip" such facts are left out, told on the log, and the others solved without them.
     """
-    facts = sum(len(goal.facts) for goal in goals.values())
-    recipe = recipe_of(model.layout, choices, facts + len(earlier.targets))  # the weights hold those already
+    facts = sum(len(goal.facts) for goal in goals.values()) + len(earlier.targets)  # the weights hold those already
+    recipe = recipe_of(model.layout, choices, facts)
     wished, broken = wishes_of(catalog, model, goals, earlier, recipe)
     failures = {target: f"{error.what} ({error.where})" for target, error in broken.items()}
     _tell(failures, choices, wished)
     around = Surroundings(
-        statistics(model, recipe.layers, facts),
+        statistics(model, recipe.layers),
         sentences(),
         neighbours_of(catalog, model, wished, recipe.layers),
         kept_facts(catalog, model, {one.fact.id for one in wished}, earlier, recipe.layers),

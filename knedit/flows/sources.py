@@ -6,7 +6,7 @@ They come from files, the catalog and the starter set. Knows no model. The held-
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from knedit.starter.sentences import sentences
 
 TOKENS = 20_000  # of running text, at most
 SAMPLED = 128  # texts more that a causal model says of itself, where nobody named a text
-CROWD, SAMPLED_FOR_CROWDS = 100, 512  # facts in the weights at once from which on there are so many
 SUBJECTS = 2_000  # prompts at whose subjects keys are counted, at most
 
 
@@ -45,10 +44,6 @@ class Source:
         asked = [[prompt.text, prompt.answer, subject] for prompt, subject in self.asked]
         told = [self.texts, asked, self.tokens, self.sampled]
         return f"{self.name}:{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]}"
-
-    def with_sampled(self, sampled: int) -> "Source":
-        """Return the source with so many texts that the model says, where it is knedit's own text; else as it is."""
-        return replace(self, sampled=sampled) if self.own_text else self
 
 
 def choose_source(
@@ -82,11 +77,6 @@ def starter_source(tokens: int = TOKENS) -> Source:
     asked = _starter()
     texts = (*prose(), *sentences(), *_spoken(asked))
     return Source("starter", texts, tuple(asked), tokens, SAMPLED, own_text_edition())
-
-
-def sampled_for(n_facts: int) -> int:
-    """Return how many texts a causal model says of itself for statistics by which so many facts are solved."""
-    return SAMPLED if n_facts < CROWD else SAMPLED_FOR_CROWDS
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from knedit.checkpoints.moments import read_about, read_moments, write_moments
 from knedit.errors import EditError, ModelError
-from knedit.flows.sources import SAMPLED, Source, own_text_edition
+from knedit.flows.sources import Source, own_text_edition
 from knedit.flows.tally import Standing
 from knedit.records import Prompt
 from knedit.settings import cache_folder
@@ -45,11 +45,10 @@ def _file(sha256: str, layer: int) -> Path:
     return folder_of(sha256) / f"layer-{layer:04}.safetensors"
 
 
-def kept_editions(sha256: str, layers: Sequence[int], *, sampled: int = 0) -> dict[int, str]:
+def kept_editions(sha256: str, layers: Sequence[int]) -> dict[int, str]:
     """Return of which edition of a source the layers' kept statistics are; layers without any are left out.
 
-    So are statistics of a text that came with another version of knedit, and those of knedit's own text with fewer
-    texts than `sampled` that the model said of itself. Raises EditError where a file is of other
+    So are statistics of a text that came with another version of knedit. Raises EditError where a file is of other
     weights.
     """
     found = {}
@@ -57,18 +56,15 @@ def kept_editions(sha256: str, layers: Sequence[int], *, sampled: int = 0) -> di
         about = read_about(_file(sha256, layer))
         if about is not None:
             _check(about, sha256, layer)
-            whole = all(kind in about for kind in KINDS)  # files of earlier versions lack some
-            if whole and not _outdated(about, sampled):
+            if all(kind in about for kind in KINDS) and not _outdated(about):  # files of earlier versions lack some
                 found[layer] = about["source"]
     return found
 
 
-def _outdated(about: Mapping[str, str], sampled: int) -> bool:
-    """Tell whether the text came with another version of knedit, or was too short; those that do not tell are."""
+def _outdated(about: Mapping[str, str]) -> bool:
+    """Tell whether the text came with another version of knedit; those that do not tell are."""
     edition = about.get("own_text", None if about["source"].startswith("starter") else "")
-    if edition == "":
-        return False
-    return edition != own_text_edition() or int(about.get("sampled", SAMPLED)) < sampled
+    return edition not in ("", own_text_edition())
 
 
 def _check(about: Mapping[str, str], sha256: str, layer: int) -> None:
@@ -104,24 +100,17 @@ def counted(sha256: str, layers: Sequence[int]) -> list[Counted]:
 
 
 def find_statistics(
-    model: "Model",
-    sha256: str,
-    layers: Sequence[int],
-    source: Callable[[], Source],
-    *,
-    progress: Progress,
-    sampled: int = SAMPLED,
+    model: "Model", sha256: str, layers: Sequence[int], source: Callable[[], Source], *, progress: Progress
 ) -> "Statistics":
     """Return the layers' statistics: those that are kept, and those that are missing counted now, and kept.
 
-    `source` is asked only where something is missing. Where that is knedit's own text, `sampled` is how many texts
-    the model says of itself beside it; statistics with fewer are counted anew.
+    `source` is asked only where something is missing.
     """
-    missing = [layer for layer in layers if layer not in kept_editions(sha256, layers, sampled=sampled)]
+    missing = [layer for layer in layers if layer not in kept_editions(sha256, layers)]
     if missing:
         told = ", ".join(map(str, missing))
         logger.info("Statistics of layers %s of %s are missing; counting them", told, model.source)
-        take_statistics(model, sha256, missing, source().with_sampled(sampled), progress=progress)
+        take_statistics(model, sha256, missing, source(), progress=progress)
     return load_statistics(sha256, layers)
 
 
@@ -333,7 +322,7 @@ class _Count:
         for layer in self.layers:
             own = {kind: self.moments[kind][layer] for kind in KINDS}
             about = {"sha256": self.sha256, "source": self.source.edition, "own_text": self.source.own_text}
-            about |= {"layer": str(layer), "sampled": str(self.source.sampled)}
+            about["layer"] = str(layer)
             about |= {kind: str(one.count) for kind, one in own.items()}
             tables = {kind: one.total.numpy() for kind, one in own.items()}
             write_moments(_file(self.sha256, layer), tables, about)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from knedit.checkpoints.fingerprint import behaviour_files, weights_sha256
 from knedit.evaluation.cases import Rewrite
-from knedit.flows.sources import sampled_for, starter_source
+from knedit.flows.sources import starter_source
 from knedit.flows.statistics import find_statistics, site_of_prompt
 from knedit.flows.suite_solvers import SolvedRewrites, SuiteContext
 from knedit.records import Prompt
@@ -38,7 +38,7 @@ REMEMBERED = 1_024  # texts whose keys are kept for the next edits, and one rela
 Asked = tuple[str, str, str]  # a text, its subject, and an answer
 
 
-FindStatistics = Callable[[tuple[int, ...], int], "Statistics"]  # of layers, by which so many facts are solved
+FindStatistics = Callable[[tuple[int, ...]], "Statistics"]
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class JointSolver:
 
         kept = self._neighbours(model, [(one.text, one.subject, one.new) for one in context.earlier])
         return Surroundings(
-            self.statistics(recipe.layers, len(rewrites) + len(context.earlier)),
+            self.statistics(recipe.layers),
             sentences(),
             told,
             kept,
@@ -179,8 +179,8 @@ def optimised(model: "Model", facts: int = 1) -> JointSolver:
 def closed_form(model: "Model", facts: int = 1) -> JointSolver:
     """Return the solver with the model's statistics: those that are kept, or counted now over knedit's own text.
 
-    They are of all that a run needs whose edits bring so many `facts` into the weights; later these are not the model's
-    own any more.
+    They are of all layers that a run needs which brings edits of so many `facts` into the weights: later these are not
+    the model's own any more.
     """
     from knedit.editing.recipe import Recipe
     from knedit.flows.solving import usual_layers
@@ -190,13 +190,12 @@ def closed_form(model: "Model", facts: int = 1) -> JointSolver:
     sha256 = weights_sha256(folder, behaviour_files(folder))
 
     @lru_cache(maxsize=1)
-    def found(wanted: tuple[int, ...]) -> "Statistics":
-        sampled = sampled_for(facts)
-        return find_statistics(model, sha256, wanted, starter_source, progress=lambda _: None, sampled=sampled)
+    def find(wanted: tuple[int, ...]) -> "Statistics":
+        return find_statistics(model, sha256, wanted, starter_source, progress=lambda _: None)
 
     recipe = Recipe(layers)
-    found(recipe.for_facts(model.layout.n_layers, facts).layers)
-    return JointSolver(recipe, lambda wanted, _: found(wanted))
+    find(recipe.for_facts(model.layout.n_layers, facts).layers)
+    return JointSolver(recipe, find)
 
 
 def _wish(model: "Model", rewrite: Rewrite, context: SuiteContext) -> "Wish":

@@ -262,7 +262,7 @@ def _solvers(catalog: Catalog, checkpoint: Checkpoint, model: "Model") -> Callab
     from knedit.editing.recipe import Recipe
 
     @lru_cache(maxsize=1)
-    def find(layers: Window, _: int) -> "Statistics":
+    def find(layers: Window) -> "Statistics":
         source = partial(choose_source, catalog)
         return find_statistics(model, checkpoint.sha256, layers, source, progress=lambda _: None)
 

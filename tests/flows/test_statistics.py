@@ -13,7 +13,7 @@ from knedit.editing.statistics import Statistics
 from knedit.errors import EditError, FactsError
 from knedit.flows import statistics
 from knedit.flows.checkpoint import add_checkpoint, load_checkpoint
-from knedit.flows.sources import SAMPLED, SAMPLED_FOR_CROWDS, Source, choose_source, sampled_for
+from knedit.flows.sources import Source, choose_source
 from knedit.flows.statistics import find_statistics, folder_of, kept_editions, load_statistics, take_statistics
 from knedit.flows.tally import Standing
 from knedit.models.hooks import watched_inputs
@@ -104,30 +104,6 @@ def test_statistics_of_the_text_of_another_version_of_knedit_are_counted_anew(
     assert set(kept_editions(SHA, [0, 1, 2])) == {2}
     find_statistics(model, SHA, [0, 1, 2], lambda: replace(own, tokens=50), progress=lambda _: None)
     assert set(kept_editions(SHA, [0, 1, 2])) == {0, 1, 2}
-
-
-def test_for_many_facts_more_of_the_models_own_text_is_counted_and_then_does_for_few(
-    catalog: Catalog, model: Model, tmp_path: Path
-) -> None:
-    own = replace(choose_source(catalog), tokens=50)
-    asked: list[Source] = []
-
-    def source() -> Source:
-        asked.append(own)
-        return own
-
-    def find(sampled: int) -> Statistics:
-        return find_statistics(model, SHA, [0], source, progress=lambda _: None, sampled=sampled)
-
-    few = find(2).text[0].count
-    many = find(4)
-    assert many.text[0].count > few
-    assert find(3).text[0].count == many.text[0].count
-    assert len(asked) == 2
-    take_statistics(model, SHA, [0], source_of(catalog, tmp_path))
-    find(512)  # a text that somebody chose stays
-    assert len(asked) == 2
-    assert [sampled_for(facts) for facts in (1, 99, 100)] == [SAMPLED, SAMPLED, SAMPLED_FOR_CROWDS]
 
 
 def test_a_killed_run_goes_on_where_it_last_kept_its_count(

@@ -5,7 +5,6 @@ Knows no measure. The model is untouched: what comes back are changes to lend it
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from knedit.analysis.update import without_hubs
 from knedit.editing.embedding import turned_around
@@ -17,7 +16,7 @@ from knedit.flows.experiments.lab import NO_NEURONS, Lab, Subject
 from knedit.flows.experiments.running import UnableError
 from knedit.flows.goals import Goal
 from knedit.flows.solving import solve_together
-from knedit.flows.sources import choose_source, sampled_for
+from knedit.flows.sources import choose_source
 from knedit.flows.stacking import NOTHING
 from knedit.flows.statistics import find_statistics
 from knedit.flows.sweep import swept_layers
@@ -133,11 +132,11 @@ def _together(lab: Lab, goals: Mapping[int, Goal]) -> Sequence[ValueChange]:
     )
     found = solve_together(
         lab.catalog, lab.model, goals, choices, refinement=lab.refinement, earlier=NOTHING,
-        statistics=partial(_statistics, lab),
+        statistics=lambda model, layers: _statistics(lab, model, layers),
     )  # fmt: skip
     return found.changes
 
 
-def _statistics(lab: Lab, model: Model, layers: Sequence[int], facts: int) -> Statistics:
-    source, sampled = partial(choose_source, lab.catalog), sampled_for(facts)
-    return find_statistics(model, lab.checkpoint.sha256, layers, source, progress=lambda _: None, sampled=sampled)
+def _statistics(lab: Lab, model: Model, layers: Sequence[int]) -> Statistics:
+    source = lambda: choose_source(lab.catalog)  # noqa: E731 - asked only where statistics are missing
+    return find_statistics(model, lab.checkpoint.sha256, layers, source, progress=lambda _: None)
