@@ -1,7 +1,8 @@
 """Solve one layer's value vectors for wished changes of its output, in closed form, on chosen columns alone.
 
 Of all D with ΔW = D Sᵀ on the columns J, the one that says least to the noise M: with tolerance 0 the answers are met
-exactly (EMMET; for one fact ROME), otherwise a residual is weighed against the noise (MEMIT). J may be all columns.
+exactly (EMMET; for one fact ROME), otherwise a residual is weighed against the noise (MEMIT): by the tolerance, for
+other facts alone, by the ridge for the fact's own answer too. J may be all columns.
 Knows no model. Sources: Meng et al., NeurIPS 2022 and ICLR 2023; Gupta et al., 2024 (equality in batches); here with
 M_JJ in place of C.
 
@@ -44,16 +45,20 @@ def factor_of(noise: Noise, columns: Sequence[int]) -> Tensor:
     return factor
 
 
-def selector(factor: Tensor, keys: Tensor, columns: Sequence[int], *, tolerance: float = 0.0) -> Selector:
-    """Return S = (K M⁻¹ Kᵀ + α G)⁻¹ K M⁻¹ on the columns, for keys K [u, F]; α is the tolerance, G its diagonal.
+def selector(
+    factor: Tensor, keys: Tensor, columns: Sequence[int], *, tolerance: float = 0.0, ridge: float = 0.0
+) -> Selector:
+    """Return S = (K M⁻¹ Kᵀ + α G + β m)⁻¹ K M⁻¹ on the columns, for keys K [u, F]; G is its first term's diagonal.
 
-    `factor` is that of M. With a tolerance each fact is scaled to be given its own change in full; what it is given of
-    others' is not 0 then. Raises EditError where that has no solution: more facts than columns, or facts with one key,
-    at tolerance 0.
+    `factor` is that of M. With the tolerance α each fact is scaled to be given its own change in full; what it is given
+    of others' is not 0 then. With the ridge β, in units of G's median m, facts are given less of their own change the
+    more it costs. Raises EditError where that has no solution: more facts than columns, or facts with one key, at
+    tolerance 0.
     """
     own = keys.double()[:, list(columns)]  # [u, q]
     whitened = torch.cholesky_solve(own.T, factor)  # [q, u]
     gram = own @ whitened
+    usual = float(gram.diagonal().median())
     gram.diagonal().mul_(1 + tolerance)
     weights, failed = torch.linalg.solve_ex(gram, whitened.T)  # [u, q]
     if int(failed) or _lost(gram, weights):
@@ -62,8 +67,11 @@ def selector(factor: Tensor, keys: Tensor, columns: Sequence[int], *, tolerance:
             "the closed form",
             "Allow more columns or layers, or a tolerance.",
         )
-    if tolerance:
-        weights = weights / (own * weights).sum(1, keepdim=True)
+    scale = 1 / (own * weights).sum(1, keepdim=True) if tolerance else 1.0
+    if ridge:
+        gram.diagonal().add_(ridge * usual)
+        weights = torch.linalg.solve(gram, whitened.T)
+    weights = weights * scale
     return Selector(tuple(columns), weights)
 
 

@@ -294,7 +294,9 @@ class Plan:
         heard = keys[:, list(columns)].any(dim=1)  # a key that is 0 on all columns is given nothing here
         keys, wished = keys[heard], wished[heard]
         factor = self._factor(layer, columns)
-        deltas = wished.T @ selector(factor, keys, columns, tolerance=self.recipe.tolerance).weights
+        recipe = self.recipe
+        own = selector(factor, keys, columns, tolerance=recipe.tolerance, ridge=recipe.ridge)
+        deltas = wished.T @ own.weights
         if not torch.isfinite(deltas).all():
             raise EditError(
                 "the solver's result is not finite",

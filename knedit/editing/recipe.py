@@ -16,16 +16,18 @@ class Recipe:
     """Everything that decides how wishes are solved.
 
     `columns` is the most columns of a layer that one fact may change (0: all of them); with `shared`, the most that
-    the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else.
-    `together` facts are searched side by side; each is told from `decoys` near names. An erased answer is brought
-    down to `margin` times what the model says with a `neutral` word for the subject. What the edited network says
-    is then held against `holding`, a search of what is still missing, and corrected at most `rounds` times.
+    the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else, `ridge`
+    how much less of their own change those are given whose change costs much. `together` facts are searched side by
+    side; each is told from `decoys` near names. An erased answer is brought down to `margin` times what the model says
+    with a `neutral` word for the subject. What the edited network says is then held against `holding`, a search of
+    what is still missing, and corrected at most `rounds` times.
     """
 
     layers: tuple[int, ...]
     columns: int = 64
     shared: bool = False
     tolerance: float = 0.1
+    ridge: float = 0.0
     together: int = 2
     decoys: int = 24
     margin: float = 0.05
@@ -49,13 +51,14 @@ class Recipe:
         share = min(n_facts / MANY, 1.0)
         search, holding = (_easier(one, share, dear) for one in (self.search, self.holding))
         layers = widened(self.layers, n_layers, n_facts)
-        rounds = self.rounds if n_facts < UNCORRECTED else 0  # corrections would take back what the price has spared
-        return replace(self, layers=layers, pricing=price, search=search, holding=holding, rounds=rounds)
+        few = n_facts < UNCORRECTED  # corrections would take back what price and ridge have spared
+        ridge, rounds = (0.0, self.rounds) if few else (RIDGE * min(n_facts / HUNDREDS, 1.0), 0)
+        return replace(self, layers=layers, pricing=price, search=search, holding=holding, ridge=ridge, rounds=rounds)
 
     def in_full(self) -> "Recipe":
         """Return the recipe that gives no fact up, and corrects all of them, whatever that costs the rest."""
         search, holding = (replace(one, worth=0.0) for one in (self.search, self.holding))
-        return replace(self, search=search, holding=holding, rounds=ROUNDS)
+        return replace(self, search=search, holding=holding, ridge=0.0, rounds=ROUNDS)
 
     def variety_of(self, wish: Wish) -> Variety:
         """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
@@ -64,6 +67,10 @@ class Recipe:
 
 FEW, CROWD, MOST = 3, 6, 360  # facts at which text counts twice as much, at which once more; how many times at most
 UNCORRECTED = 100  # facts from which on answers that others disturb are not corrected
+RIDGE, HUNDREDS = (
+    0.1,
+    500,
+)  # the ridge of plans of so many facts: 500 then cost half as much perplexity, of 98 answers one
 MANY = 250  # facts of a plan at which answers may be half as sure
 SURE = 0.3  # nats that an answer among so many may lack more
 SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage

@@ -57,6 +57,17 @@ def test_with_a_tolerance_facts_disturb_each_other_less_than_they_disturb_the_no
     assert damage(loose.weights) < damage(exact.weights)
 
 
+def test_with_a_ridge_the_residual_is_weighed_against_the_noise_and_dear_facts_are_given_less() -> None:
+    keys, moment = random(3, 12, seed=8) * torch.tensor([[0.3], [1.0], [2.0]]), noise().block(COLUMNS)
+    own = keys[:, list(COLUMNS)]
+    usual = float((own @ torch.linalg.solve(moment, own.T)).diagonal().median())
+    found = selector(factor_of(noise(), COLUMNS), keys, COLUMNS, ridge=0.2)
+    squares = torch.linalg.solve(own.T @ own + 0.2 * usual * moment, own.T).T  # of min Σ |D k − r|² + β m tr(D M Dᵀ)
+    torch.testing.assert_close(found.weights, squares)
+    given = selector(factor_of(noise(), COLUMNS), keys, COLUMNS, tolerance=0.1, ridge=0.2).response(keys).diagonal()
+    assert 0 < given[0] < 0.9 < given[2]
+
+
 def test_more_facts_than_columns_and_twin_facts_have_no_exact_solution() -> None:
     with pytest.raises(EditError, match="5 facts cannot be told apart on 4 columns"):
         solved(random(5, 12, seed=6), COLUMNS)

@@ -251,6 +251,8 @@ def test_the_more_facts_the_more_layers_and_text_and_the_less_may_one_cost() -> 
     assert 0 < one.search.worth < 5e-4 < many.search.worth < Recipe((3,)).for_facts(30, 10).search.worth
     assert (one.holding.worth, many.holding.worth) == (one.search.worth, many.search.worth)
     assert (one.rounds, many.rounds, many.in_full().rounds) == (ROUNDS, 0, ROUNDS)
+    assert (one.ridge, Recipe((3,)).for_facts(30, 99).ridge, many.in_full().ridge) == (0, 0, 0)
+    assert 0 < Recipe((3,)).for_facts(30, 200).ridge < many.ridge == Recipe((3,)).for_facts(30, 5_000).ridge
     assert (many.in_full().search.worth, many.in_full().holding.worth) == (0, 0)
     assert one.search.stop < 0.13 < many.search.stop < many.holding.stop
     assert (many.search.slack, many.search.good) == pytest.approx((2 * one.search.slack, 1), rel=0.01)
