@@ -8,18 +8,15 @@ thousand keys are enough (arXiv 2506.04226).
 Shapes: n keys, F neurons of a layer, or those of it that are counted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from knedit.errors import EditError
-from knedit.models.experts import opened_experts
-from knedit.models.hooks import frozen, watched_inputs
 from knedit.models.model import Model
-from knedit.models.planting import keys_at_sites
+from knedit.models.planting import keys_at_sites, read_up_to
 from knedit.models.prompting import Query
 
 _LEAST = 1e-300
@@ -226,8 +223,9 @@ def count_text(model: Model, texts: Sequence[Sequence[int]], layers: Sequence[in
     found = {layer: Moment.empty(model.layout.ffn_width) for layer in layers}
     seen: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     for tokens in texts:
-        for layer, keys in zip(layers, _text_keys(model, tokens, layers), strict=True):
-            seen[layer].append(keys[1:])
+        with torch.no_grad():
+            for layer, keys in read_up_to(model, [_begun(tokens)], layers):
+                seen[layer].append(keys[0, 1:])
     for layer, rows in seen.items():
         found[layer].add(torch.cat(rows))  # one product of many rows takes a fraction of many products
     return found
@@ -236,28 +234,9 @@ def count_text(model: Model, texts: Sequence[Sequence[int]], layers: Sequence[in
 def count_first(model: Model, texts: Sequence[Sequence[int]], layers: Sequence[int]) -> dict[int, Moment]:
     """Return the moments of the keys of texts' first tokens; a causal model reads no further."""
     starts = [tuple(tokens) if model.masked else tuple(tokens[:1]) for tokens in texts]
-    return count_subjects(model, [Query(one, one[:1], (0,), (0,)) for one in starts], layers)
+    return count_subjects(model, [_begun(one) for one in starts], layers)
 
 
-@torch.no_grad()
-def _text_keys(model: Model, tokens: Sequence[int], layers: Sequence[int]) -> Iterator[Tensor]:
-    """Yield what each layer's down projection takes while the model reads one text: [T, F]."""
-    given = torch.tensor([list(tokens)], device=model.device)
-    seen: dict[int, list[Tensor]] = {}
-    with frozen(model.net), ExitStack() as watching:
-        if model.layout.n_experts:
-            watching.enter_context(opened_experts(model.downs, lambda module, x: _note(seen, id(module), x)))
-            model.run(given)
-        else:
-            inputs = watching.enter_context(watched_inputs(list(dict.fromkeys(model.downs))))
-            model.run(given)
-            seen = {id(m): rows for m, rows in zip(dict.fromkeys(model.downs), inputs, strict=True)}
-    calls = {key: iter(rows) for key, rows in seen.items()}
-    every = [next(calls[id(down)]) for down in model.downs]
-    for layer in layers:
-        yield every[layer].reshape(len(tokens), -1)
-
-
-def _note(seen: dict[int, list[Tensor]], key: int, activations: Tensor) -> Tensor:
-    seen.setdefault(key, []).append(activations)
-    return activations
+def _begun(tokens: Sequence[int]) -> Query:
+    """Return the query of a text whose site is its first token."""
+    return Query(tuple(tokens), tuple(tokens[:1]), (0,), (0,))

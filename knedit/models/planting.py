@@ -168,7 +168,7 @@ def keys_at_sites(
         for first in range(0, len(ranked), batch):
             numbers = ranked[first : first + batch]
             sites = torch.tensor([site_of(asked[number]) for number in numbers])
-            for layer, keys in _read_up_to(model, [asked[number] for number in numbers], layers):
+            for layer, keys in read_up_to(model, [asked[number] for number in numbers], layers):
                 found[layer][numbers] = at_sites(keys, sites).float().cpu()
     return found
 
@@ -195,7 +195,7 @@ def keys_around_sites(model: Model, queries: Sequence[Query], layers: Sequence[i
     whole = [query for query in queries if len(query.tokens) > 2]
     for query in whole:
         places = [place for place in range(1, len(query.tokens)) if place != site_of(query)]
-        for layer, keys in _read_up_to(model, [query], layers):
+        for layer, keys in read_up_to(model, [query], layers):
             found[layer].append(keys[0, places].float().cpu())
     none = torch.zeros(0, model.layout.ffn_width)
     return {layer: torch.cat(rows) if rows else none for layer, rows in found.items()}
@@ -205,8 +205,11 @@ class _EnoughError(Exception):
     """Ends a pass whose higher layers nobody asks for."""
 
 
-def _read_up_to(model: Model, queries: Sequence[Query], layers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-    """Yield the layers with what their down projections take, [B, T, F]; shorter texts are filled up at the right."""
+def read_up_to(model: Model, queries: Sequence[Query], layers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+    """Yield the layers with what their down projections take, [B, T, F]; shorter texts are filled up at the right.
+
+    No network runs above the highest of the layers.
+    """
     length = max(len(query.tokens) for query in queries)
     rows = [query.tokens + query.tokens[-1:] * (length - len(query.tokens)) for query in queries]
     tokens = torch.tensor(rows, device=model.device)
