@@ -67,10 +67,7 @@ class Recipe:
 
 FEW, CROWD, MOST = 3, 6, 360  # facts at which text counts twice as much, at which once more; how many times at most
 UNCORRECTED = 100  # facts from which on answers that others disturb are not corrected
-RIDGE, HUNDREDS = (
-    0.1,
-    500,
-)  # the ridge of plans of so many facts: 500 then cost half as much perplexity, of 98 answers one
+HUNDREDS, RIDGE = 500, 0.1  # the ridge of a plan of so many facts: half the perplexity for three answers in a hundred
 MANY = 250  # facts of a plan at which answers may be half as sure
 SURE = 0.3  # nats that an answer among so many may lack more
 SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage
