@@ -98,8 +98,10 @@ def record(
     layers: Sequence[Any] = cache.layers
     prefixes = [(layer.keys[..., :start, :], layer.values[..., :start, :]) for layer in layers]
     recording = _narrowed(model, whole, tokens, mask, prefixes) if start else whole
-    if sites is not None:
-        recording.neurons = whole.neurons  # noted at the sites alone
+    if start:
+        recording.neurons = whole.neurons
+    if start and sites is None:  # those at sites are noted there alone
+        recording.neurons = [own.reshape(len(tokens), -1, own.shape[-1])[:, start:] for own in whole.neurons]
     for call, prefix in zip(recording.calls, prefixes, strict=True):
         call.prefix = prefix
     return recording
@@ -113,10 +115,7 @@ def _narrowed(
     For the calls' other arguments it is run again, its blocks lent what they gave already.
     """
     start = prefixes[0][0].shape[-2]
-    narrow = Recording(
-        neurons=[seen.reshape(len(tokens), -1, seen.shape[-1])[:, start:] for seen in whole.neurons],
-        outputs=[output[:, start:].clone() for output in whole.outputs],  # so that the other tokens' are let go
-    )
+    narrow = Recording(outputs=[output[:, start:].clone() for output in whole.outputs])  # the other tokens' are let go
     cache = DynamicCache()
     for layer, (keys, values) in enumerate(prefixes):
         cache.update(keys, values, layer)
