@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 # A room, or a module at the top, and its floor; the entry point stands one step above the door that it opens.
 FLOORS = {
-    **dict.fromkeys(("records", "errors", "settings", "starter"), 1),
+    **dict.fromkeys(("records", "errors", "settings", "memory", "starter"), 1),
     **dict.fromkeys(("remarks", "solved", "experiments"), 1.5),  # records as well, made of the first ones' fingerprints
     "dtypes": 1.5,  # numbers, for networks and files alike
     "hub": 1.5,  # a gateway that other gateways use

@@ -8,10 +8,10 @@ Shapes: n and m keys, F neurons of a layer.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from knedit.editing.statistics import Noise, Pricing, Scaled, Statistics, noise_of
+from knedit.editing.symmetric import Symmetric
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +61,6 @@ class Region:
     def __init__(self, around: Surroundings, pricing: Pricing, relation: str, subjects: frozenset[str]) -> None:
         self._around, self._pricing, self._subjects = around, pricing, subjects
         self._known = around.neighbours(relation)
-        self._noises: dict[int, Noise] = {}
 
     @property
     def others(self) -> list[str]:
@@ -69,12 +68,11 @@ class Region:
         return sorted(set(self._known.subjects if self._known else ()) - self._subjects)
 
     def noise(self, layer: int) -> Noise:
-        if layer not in self._noises:
-            known = self._known
-            others = known.without(self._subjects, layer) if known else None
-            prompts = known.around.get(layer) if known else None
-            self._noises[layer] = noise_of(self._around.statistics, layer, self._pricing, others, prompts)
-        return self._noises[layer]
+        """Return M of a layer; it is made anew, for in float64 a relation's keys would be much of a plan's memory."""
+        known = self._known
+        others = known.without(self._subjects, layer) if known else None
+        prompts = known.around.get(layer) if known else None
+        return noise_of(self._around.statistics, layer, self._pricing, others, prompts)
 
 
 class Mixture:
@@ -86,7 +84,7 @@ class Mixture:
 
     def __init__(self, around: Surroundings, pricing: Pricing, layers: Sequence[int], width: int) -> None:
         self._around, self._pricing = around, pricing
-        self._totals = {layer: torch.zeros(width, width) for layer in layers}
+        self._totals = {layer: Symmetric.zeros(width) for layer in layers}
         self._scales: dict[int, Tensor] = {}
         self._count = 0
         self._settled = False
@@ -104,8 +102,7 @@ class Mixture:
     def _add(self, layer: int, keys: Tensor, times: int) -> None:
         assert not self._settled
         if len(keys):
-            scaled = (keys / self._scale(layer)).float()
-            self._totals[layer].addmm_(scaled.T, scaled, alpha=times)
+            self._totals[layer].add_outer((keys / self._scale(layer)).float(), times)
 
     def _scale(self, layer: int) -> Tensor:
         if layer not in self._scales:
@@ -118,7 +115,8 @@ class Mixture:
             for layer, total in self._totals.items():
                 base = self._around.statistics.base(layer, self._pricing)
                 self._scales[layer] = base.scale
-                total.div_(max(self._count, 1)).add_(base.unit)
+                total.divide(max(self._count, 1))
+                total.add(base.unit)
             self._settled = True
 
     def noise(self, layer: int, subjects: frozenset[str]) -> Noise:

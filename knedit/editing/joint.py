@@ -30,6 +30,7 @@ from knedit.editing.statistics import Noise
 from knedit.editing.targets import Search, Sought, Target, target_values
 from knedit.editing.wishes import Wish, contexts_of
 from knedit.errors import EditError, KneditError
+from knedit.memory import give_back
 from knedit.models.hooks import frozen
 from knedit.models.model import Model
 from knedit.models.planting import keys_at_sites
@@ -179,6 +180,7 @@ class Plan:
             prices[fact] = {layer: e for layer, (_, e) in chosen.items()}
             return prices[fact]
 
+        give_back()
         found = target_values(self.model, sought, recipe.layers, search=recipe.search, price=price)
         for wish, own in zip(wishes, columns, strict=True):
             if not any(own.values()):
@@ -215,6 +217,7 @@ class Plan:
         self._mixture.settle()
         if len(self.solved) > MANY:
             self.around.statistics.forget()
+        give_back()
         columns = {layer: own for layer in sorted(self.recipe.layers) if (own := self._columns_of(layer))}
         layers = list(columns)
         olds = {layer: self.model.value_vectors(layer, columns[layer]).double().cpu() for layer in layers}

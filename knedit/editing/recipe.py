@@ -53,7 +53,9 @@ class Recipe:
         layers = widened(self.layers, n_layers, n_facts)
         few = n_facts < UNCORRECTED  # corrections would take back what price and ridge have spared
         ridge, rounds = (0.0, self.rounds) if few else (RIDGE * min(n_facts / HUNDREDS, 1.0), 0)
-        return replace(self, layers=layers, pricing=price, search=search, holding=holding, ridge=ridge, rounds=rounds)
+        together = self.together if few else 1  # in many layers, two side by side take a third more memory
+        one = replace(self, layers=layers, pricing=price, search=search, holding=holding, together=together)
+        return replace(one, ridge=ridge, rounds=rounds)
 
     def in_full(self) -> "Recipe":
         """Return the recipe that gives no fact up, and corrects all of them, whatever that costs the rest."""

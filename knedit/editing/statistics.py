@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from knedit.editing.symmetric import Symmetric
 from knedit.errors import EditError
+from knedit.memory import give_back
 from knedit.models.model import Model
 from knedit.models.planting import keys_at_sites, read_up_to
 from knedit.models.prompting import Query
@@ -81,6 +83,7 @@ class Statistics:
             base = (subjects.mean * pricing.subjects).add_(text.mean, alpha=pricing.text)
             base.diagonal().add_(pricing.ridge * float(base.diagonal().mean()))
             self._bases[key] = Scaled.of(base.add_(self.first[layer].mean, alpha=pricing.first), torch.float32)
+            give_back()
         return self._bases[key]
 
     def forget(self) -> None:
@@ -109,7 +112,7 @@ class Scaled:
     So float32 does for `unit`, where activations are of very different sizes; what is asked of it is float64.
     """
 
-    unit: Tensor
+    unit: Symmetric
     scale: Tensor
 
     @classmethod
@@ -118,18 +121,17 @@ class Scaled:
         scale = exact.diagonal().clamp(min=_LEAST).sqrt()
         unit = (exact / scale).div_(scale[:, None]).to(dtype)
         unit.diagonal().mul_(1 + _GIVEN_BACK * torch.finfo(dtype).eps)
-        return cls(unit, scale)
+        return cls(Symmetric.of(unit), scale)
 
     def diagonal(self) -> Tensor:
-        return self.unit.diagonal().double() * self.scale.square()
+        return self.unit.diagonal() * self.scale.square()
 
     def row(self, column: int) -> Tensor:
-        return self.unit[column].double() * self.scale * self.scale[column]
+        return self.unit.row(column) * self.scale * self.scale[column]
 
     def block(self, columns: Sequence[int]) -> Tensor:
-        chosen = list(columns)
-        own = self.scale[chosen]
-        return self.unit[chosen][:, chosen].double() * own * own[:, None]
+        own = self.scale[list(columns)]
+        return self.unit.block(columns).mul_(own).mul_(own[:, None])
 
 
 @dataclass(slots=True)
