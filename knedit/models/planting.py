@@ -8,9 +8,11 @@ al. (ROME, NeurIPS 2022, section 3.1), which runs the whole network.
 Shapes: B texts, T tokens, R rows, Q replayed tokens, F neurons, D hidden.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -168,8 +170,9 @@ def keys_at_sites(
         for first in range(0, len(ranked), batch):
             numbers = ranked[first : first + batch]
             sites = torch.tensor([site_of(asked[number]) for number in numbers])
-            for layer, keys in read_up_to(model, [asked[number] for number in numbers], layers):
-                found[layer][numbers] = at_sites(keys, sites).float().cpu()
+            some = [asked[number] for number in numbers]
+            for layer, keys in read_up_to(model, some, layers, keep=partial(at_sites, sites=sites)):
+                found[layer][numbers] = keys.float().cpu()
     return found
 
 
@@ -205,20 +208,26 @@ class _EnoughError(Exception):
     """Ends a pass whose higher layers nobody asks for."""
 
 
-def read_up_to(model: Model, queries: Sequence[Query], layers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+def read_up_to(
+    model: Model, queries: Sequence[Query], layers: Sequence[int], *, keep: Callable[[Tensor], Tensor] = Tensor.detach
+) -> Iterator[tuple[int, Tensor]]:
     """Yield the layers with what their down projections take, [B, T, F]; shorter texts are filled up at the right.
 
-    No network runs above the highest of the layers.
+    `keep` returns what is needed of it: that of all layers and tokens may be more than the network itself. No network
+    runs above the highest of the layers.
     """
     length = max(len(query.tokens) for query in queries)
     rows = [query.tokens + query.tokens[-1:] * (length - len(query.tokens)) for query in queries]
     tokens = torch.tensor(rows, device=model.device)
     context = torch.tensor([query.context for query in queries], device=model.device) if model.encoder_decoder else None
-    seen: list[Tensor] = []
+    passed = count()
+    seen: dict[int, Tensor] = {}
 
     def note(_: nn.Module, neurons: Tensor) -> Tensor:
-        seen.append(neurons.reshape(len(rows), length, -1))
-        if len(seen) > max(layers):
+        layer = next(passed)
+        if layer in layers:
+            seen[layer] = keep(neurons.reshape(len(rows), length, -1))
+        if layer >= max(layers):
             raise _EnoughError
         return neurons
 
