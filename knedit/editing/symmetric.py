@@ -30,7 +30,7 @@ class Symmetric:
 
     @classmethod
     def of(cls, matrix: Tensor) -> "Symmetric":
-        """Return the same matrix; what is above the diagonal is not looked at, but beside it."""
+        """Return a symmetric matrix in panels."""
         found = cls.zeros(len(matrix), matrix.dtype)
         for first, panel in found._begun():
             panel.copy_(matrix[first : first + len(panel), : panel.shape[1]])
