@@ -1,7 +1,8 @@
 """Give memory that was freed back to the system, which C's library keeps for later use.
 
 Matrices of some megabytes, made and dropped by turns with what stays, leave holes that only such a call empties:
-measured on SmolLM2-135M, they are half of what a large plan holds beside the weights. Knows nothing of what memory is used for.
+measured on SmolLM2-135M, they are half of what a large plan holds beside the weights. Knows nothing of what memory is
+used for.
 """
 
 import ctypes
