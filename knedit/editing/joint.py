@@ -23,7 +23,7 @@ from knedit.editing.columns import choose_columns, editability
 from knedit.editing.decoys import decoys_of
 from knedit.editing.groups import Groups, alike, mean_keys
 from knedit.editing.objectives import ending
-from knedit.editing.prior import bounds_of, subject_free
+from knedit.editing.prior import subject_free
 from knedit.editing.recipe import Recipe
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Noise
@@ -206,8 +206,7 @@ class Plan:
         if wish.new is None:
             priors = subject_free(self.model, wish, texts, self.recipe.neutral)
             spare = max(-math.log(self.recipe.margin) - self.recipe.search.good, 0.0)  # so that what is good is no more
-            bounds = bounds_of(priors, margin=self.recipe.margin, share=self.recipe.usual)
-            return Sought(queries, weights, "erase", bounds, spare)
+            return Sought(queries, weights, "erase", tuple(self.recipe.margin * p for p in priors), spare)
         return Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update")
 
     def changes(self) -> tuple[ValueChange, ...]:

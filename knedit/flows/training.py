@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from knedit.catalog.store import Catalog
 from knedit.editing.optimised import Training, train_values
-from knedit.editing.prior import bounds_of, subject_free
+from knedit.editing.prior import subject_free
 from knedit.editing.recipe import Recipe
 from knedit.editing.solve import ValueChange
 from knedit.editing.targets import Sought
@@ -49,8 +49,8 @@ def sought_of(model: Model, wish: Wish, recipe: Recipe) -> Sought:
     weights = tuple(context.weight for context in contexts)
     if wish.new is not None:
         return Sought(queries, weights, "update")
-    priors = subject_free(model, wish, texts, recipe.neutral)
-    return Sought(queries, weights, "erase", bounds_of(priors, margin=recipe.margin, share=recipe.usual))
+    priors = tuple(recipe.margin * chance for chance in subject_free(model, wish, texts, recipe.neutral))
+    return Sought(queries, weights, "erase", priors)
 
 
 def _kept(catalog: Catalog, model: Model, wished: Sequence[Wished]) -> list[Query]:

@@ -10,7 +10,7 @@ from knedit.editing.apply import edited
 from knedit.editing.around import Neighbours, Surroundings
 from knedit.editing.groups import alike, mean_keys
 from knedit.editing.joint import Plan, Solution, solve_wishes
-from knedit.editing.prior import bounds_of, subject_free, without_subject
+from knedit.editing.prior import subject_free, without_subject
 from knedit.editing.recipe import ROUNDS, Recipe, crowded, default_layers, widened
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Moment, Noise, Statistics
@@ -258,9 +258,6 @@ def test_the_more_facts_the_more_layers_and_text_and_the_less_may_one_cost() -> 
     assert one.pricing.text < Recipe((3,)).pricing.text * 1.5
     assert many.pricing.text == Recipe((3,)).for_facts(30, 10_000).pricing.text > 150 * Recipe((3,)).pricing.text
     assert [round(crowded(n), 1) for n in (0, 3, 12, 60)] == [1, 2.2, 9, 121]
-    forgotten = Recipe((3,)).for_facts(30, 60, n_erased=60)
-    assert forgotten.pricing.text == pytest.approx(Recipe((3,)).pricing.text * crowded(20))
-    assert forgotten.layers == Recipe((3,)).for_facts(30, 60).layers
     assert 0 < one.search.worth < 5e-4 < many.search.worth < Recipe((3,)).for_facts(30, 10).search.worth
     assert (one.holding.worth, many.holding.worth) == (one.search.worth, many.search.worth)
     assert (one.rounds, many.rounds, many.in_full().rounds) == (ROUNDS, 0, ROUNDS)
@@ -283,24 +280,26 @@ def test_a_fact_that_would_cost_too_much_is_given_up_and_told() -> None:
     assert not any(one.target.converged for one in limited)
 
 
-def test_forgetting_is_never_given_up_whatever_it_costs() -> None:
+def test_forgetting_that_costs_too_much_stops_below_the_prior_or_is_given_up() -> None:
     model = tiny("llama")
 
-    def searched(worth: float) -> Target:
-        plan = Plan(model, around(model), replace(RECIPE, search=replace(RECIPE.search, worth=worth)), [FORGET])
+    def searched(variety: Variety, worth: float) -> Target:
+        recipe = replace(RECIPE, erasing=variety, search=replace(RECIPE.search, worth=worth))
+        plan = Plan(model, around(model), recipe, [FORGET])
         plan.search([FORGET])
         return plan.solved[0].target
 
-    free, dear = searched(0.0), searched(1e6)
-    assert (dear.converged, dear.given_up, dear.left) == (True, False, 0)
-    assert dear.steps == free.steps > 0
-
-
-def test_no_wording_may_say_what_few_say_without_the_subject() -> None:
-    priors = [1e-2, 4e-2, 1e-5, 1e-3, 2e-6]
-    assert bounds_of(priors, margin=0.05, share=0.25) == pytest.approx((1e-5, 1e-5, 5e-7, 1e-5, 1e-7))
-    assert bounds_of(priors, margin=0.05, share=0.8) == pytest.approx([0.05 * prior for prior in priors])
-    assert bounds_of([0.5], margin=0.1, share=0.25) == pytest.approx((0.05,))
+    prior = float(subject_free(model, FORGET, [FORGET.texts[0]], RECIPE.neutral)[0])
+    assert chance(model, FORGET.texts[0], FORGET.old or "")[0] < prior  # the wording is below it, another one is not
+    cheap, dear = (searched(Variety(prefixes=0, wordings=0), worth) for worth in (0.0, 1e6))
+    assert (
+        (cheap.converged, cheap.given_up, cheap.left) == (dear.converged, dear.given_up, dear.left) == (True, False, 0)
+    )
+    assert cheap.steps > dear.steps == 0
+    all_of_it, given_up = (searched(RECIPE.erasing, worth) for worth in (0.0, 1e6))
+    assert (all_of_it.converged, all_of_it.given_up) == (True, False)
+    assert given_up.given_up
+    assert given_up.left > 0
 
 
 SPAIN = Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")
