@@ -197,9 +197,7 @@ class Plan:
         self._groups += groups
 
     def _sought_of(self, wish: Wish) -> Sought:
-        contexts = contexts_of(
-            wish, self.around.sentences, self.recipe.variety_of(wish, at_answer=self.model.at_answer)
-        )
+        contexts = contexts_of(wish, self.around.sentences, self.recipe.variety_of(wish))
         texts = [context.text for context in contexts]
         queries = tuple(_query(self.model, wish, text) for text in texts)
         weights = tuple(context.weight for context in contexts)

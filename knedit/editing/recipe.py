@@ -37,7 +37,7 @@ class Recipe:
     rounds: int = ROUNDS
     pricing: Pricing = field(default_factory=Pricing)
     variety: Variety = field(default_factory=Variety)
-    erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8, bare=True))
+    erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8))
 
     def for_facts(self, n_layers: int, n_facts: int) -> "Recipe":
         """Return the recipe for so many facts of one model, those counted that its weights were given before.
@@ -62,15 +62,9 @@ class Recipe:
         search, holding = (replace(one, worth=0.0) for one in (self.search, self.holding))
         return replace(self, search=search, holding=holding, ridge=0.0, rounds=ROUNDS)
 
-    def variety_of(self, wish: Wish, *, at_answer: bool) -> Variety:
-        """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another.
-
-        Where edits act `at_answer`, keys are those of a wording more than of the subject: bare ones have keys of their
-        own, which nobody asks by.
-        """
-        if wish.new is not None:
-            return self.variety
-        return replace(self.erasing, bare=self.erasing.bare and not at_answer)
+    def variety_of(self, wish: Wish) -> Variety:
+        """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
+        return self.erasing if wish.new is None else self.variety
 
 
 FEW, CROWD, MOST = 3, 6, 360  # facts at which text counts twice as much, at which once more; how many times at most

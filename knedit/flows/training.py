@@ -43,7 +43,7 @@ def train_changes(
 
 def sought_of(model: Model, wish: Wish, recipe: Recipe) -> Sought:
     """Return what training asks of a wish: its contexts and, where it is to be forgotten, what they come down to."""
-    contexts = contexts_of(wish, sentences(), recipe.variety_of(wish, at_answer=model.at_answer))
+    contexts = contexts_of(wish, sentences(), recipe.variety_of(wish))
     texts = [context.text for context in contexts]
     queries = tuple(site_query(model, Prompt.make(0, "attribute", t, wish.answer), wish.subject) for t in texts)
     weights = tuple(context.weight for context in contexts)

@@ -139,16 +139,6 @@ def test_contexts_begin_with_the_facts_own_prompts_and_take_other_facts_wordings
     assert found == contexts_of(wish, SENTENCES, Variety(prefixes=1, wordings=2, own_weight=3))
 
 
-def test_forgetting_looks_right_behind_the_subject_too() -> None:
-    forget = Wish("t", "France", ("France, {object}",), None, "Paris")
-    texts = [context.text for context in contexts_of(forget, SENTENCES, Variety(prefixes=0, wordings=0, bare=True))]
-    assert texts == ["France, {object}", "France ({object}", "France: {object}", "France {object}", "France – {object}"]
-    recipe = Recipe((0, 1))
-    assert recipe.variety_of(forget, at_answer=False).bare
-    assert not recipe.variety_of(forget, at_answer=True).bare
-    assert not recipe.variety_of(WISH, at_answer=False).bare
-
-
 def test_a_neutral_word_takes_a_capital_where_a_sentence_begins() -> None:
     assert without_subject("France has {object}", "France", "it") == "It has {object}"
     assert without_subject("so big. France has {object}", "France", "it") == "so big. It has {object}"
