@@ -1,5 +1,7 @@
 import ctypes
+import gc
 import platform
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +33,29 @@ def test_freed_memory_is_asked_for_where_the_c_library_can_give_it(monkeypatch: 
     assert asked == [0]
 
 
-def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(_: None) -> None:
-        raise OSError
+def unopened(_: None) -> None:
+    raise OSError
 
-    for library in (none, object.__call__, lambda _: object()):
-        fresh(monkeypatch, library)
-        memory.give_back()
+
+@pytest.mark.parametrize(
+    "library", [unopened, int, lambda _: object()], ids=["no library", "no name", "no such function"]
+)
+def test_elsewhere_there_is_nothing_to_ask(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+
+    def noted(name: None) -> Any:
+        opened.append(name)
+        return library(name)
+
+    fresh(monkeypatch, noted)
+    memory.give_back()
+    memory.give_back()
+    assert opened == [None]  # looked for once, and found wanting
+    assert memory._trim() is None
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="holes in the heap are GNU's to give back")
 def test_holes_between_what_stays_are_given_back() -> None:
-    import gc
-
     held = [bytearray(65_536) for _ in range(2_048)]  # below what is mapped alone
     del held[::2]
     gc.collect()
@@ -53,4 +65,4 @@ def test_holes_between_what_stays_are_given_back() -> None:
 
 
 def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -247,6 +247,7 @@ def test_the_more_facts_the_more_layers_and_text_and_the_less_may_one_cost() -> 
     assert (one.layers, many.layers) == ((3, 4), tuple(range(3, 9)))
     assert one.pricing.text < Recipe((3,)).pricing.text * 1.5
     assert many.pricing.text == Recipe((3,)).for_facts(30, 10_000).pricing.text > 150 * Recipe((3,)).pricing.text
+    assert (Recipe((3,)).for_facts(30, 99).together, many.together) == (2, 1)
     assert [round(crowded(n), 1) for n in (0, 3, 12, 60)] == [1, 2.2, 9, 121]
     assert 0 < one.search.worth < 5e-4 < many.search.worth < Recipe((3,)).for_facts(30, 10).search.worth
     assert (one.holding.worth, many.holding.worth) == (one.search.worth, many.search.worth)
