@@ -38,6 +38,16 @@ def subject_free(model: Model, wish: Wish, texts: Sequence[str], neutral: Sequen
     return [float(chance) for chance in rows.mean(1)]
 
 
+def bounds_of(priors: Sequence[float], *, margin: float, share: float) -> tuple[float, ...]:
+    """Return what each text's answer is brought down to: `margin` times its prior, and no text's more than is usual.
+
+    Priors of one fact's texts differ a thousandfold, and those of unseen wordings with them: the prior that a `share`
+    of the texts lie below is the most for each.
+    """
+    usual = sorted(priors)[int(share * len(priors))]
+    return tuple(min(margin * prior, usual) for prior in priors)
+
+
 def without_subject(text: str, subject: str, word: str) -> str:
     """Return a text with a word for the subject's last mention, with a capital where a sentence begins."""
     before, mention, after = text.rpartition(subject)

@@ -19,8 +19,9 @@ class Recipe:
     the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else, `ridge`
     how much less of their own change those are given whose change costs much. `together` facts are searched side by
     side; each is told from `decoys` near names. An erased answer is brought down to `margin` times what the model says
-    with a `neutral` word for the subject. What the edited network says is then held against `holding`, a search of
-    what is still missing, and corrected at most `rounds` times.
+    with a `neutral` word for the subject, and to no more than it says so in a share `usual` of the texts. What the
+    edited network says is then held against `holding`, a search of what is still missing, and corrected at most
+    `rounds` times.
     """
 
     layers: tuple[int, ...]
@@ -31,21 +32,26 @@ class Recipe:
     together: int = 2
     decoys: int = 24
     margin: float = 0.05
+    usual: float = 0.25
     neutral: tuple[str, ...] = NEUTRAL
     search: Search = field(default_factory=Search)
     holding: Search = field(default_factory=lambda: Search(steps=8, stop=0.3, slack=0.8))
     rounds: int = ROUNDS
     pricing: Pricing = field(default_factory=Pricing)
     variety: Variety = field(default_factory=Variety)
-    erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8))
+    erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8, bare=True))
 
-    def for_facts(self, n_layers: int, n_facts: int) -> "Recipe":
+    def for_facts(self, n_layers: int, n_facts: int, n_erased: int = 0) -> "Recipe":
         """Return the recipe for so many facts of one model, those counted that its weights were given before.
 
         What an answer does to its own surroundings it does alone, but what all of them do to running text adds up: the
         more facts, the more layers share them, the more text counts beside the rest, and the less a fact may cost.
+        `n_erased` of them are to be forgotten: to say less of one thing does less to running text, but those of one
+        relation all say less of what its other facts say too, so that these count more.
         """
-        price = replace(self.pricing, text=self.pricing.text * crowded(n_facts))
+        near = 1 + (FORGOTTEN - 1) * n_erased / max(n_facts, 1)
+        text = self.pricing.text * crowded(n_facts - n_erased / 2)
+        price = replace(self.pricing, text=text, relation=self.pricing.relation * near)
         fall = (self.pricing.text / price.text) ** 0.5  # a price raises all damage
         dear = DEAR * min(n_facts / SOME, 1.0) ** 2 * fall
         share = min(n_facts / MANY, 1.0)
@@ -62,12 +68,19 @@ class Recipe:
         search, holding = (replace(one, worth=0.0) for one in (self.search, self.holding))
         return replace(self, search=search, holding=holding, ridge=0.0, rounds=ROUNDS)
 
-    def variety_of(self, wish: Wish) -> Variety:
-        """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another."""
-        return self.erasing if wish.new is None else self.variety
+    def variety_of(self, wish: Wish, *, at_answer: bool) -> Variety:
+        """Return how many contexts a wish is solved in; what is forgotten in one wording is easily said in another.
+
+        Where edits act `at_answer`, keys are those of a wording more than of the subject: bare ones have keys of their
+        own, which nobody asks by.
+        """
+        if wish.new is not None:
+            return self.variety
+        return replace(self.erasing, bare=self.erasing.bare and not at_answer)
 
 
 FEW, CROWD, MOST = 3, 6, 360  # facts at which text counts twice as much, at which once more; how many times at most
+FORGOTTEN = 10  # times as much a relation's other facts count where all of a plan's facts are to be forgotten
 UNCORRECTED = 100  # facts from which on answers that others disturb are not corrected
 HUNDREDS, RIDGE = 500, 0.1  # the ridge of a plan of so many facts: half the perplexity for three answers in a hundred
 MANY = 250  # facts of a plan at which answers may be half as sure
@@ -75,7 +88,7 @@ SURE = 0.3  # nats that an answer among so many may lack more
 SOME, DEAR = 10, 0.015  # in plans of so many facts, one must gain so many nats for a unit of damage
 
 
-def crowded(n_facts: int) -> float:
+def crowded(n_facts: float) -> float:
     """Return how many times the price of running text counts in a plan of so many facts.
 
     Measured on SmolLM2-135M with statistics of 5,000 tokens, 60 facts solved as 500 are: the perplexity rises by 0.74 %

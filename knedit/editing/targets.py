@@ -30,10 +30,9 @@ class Search:
     A step is at most `reach` times as long as what the subject's stream is in the layers; `momentum` of the last step
     is added, and what is left is aimed at `aim` times its bound. A fact is done once what must vanish is below `stop`
     in its first context and, of an update, below `slack` in the others; contexts that are done ask for nothing more.
-    A fact is done, too, where going on would gain less than `worth`, in nats of what is left for a unit of damage
-    ‖δ‖² / e: an answer must not cost what hundreds of others do. It is given up then, unless no more is left than
-    it can spare. `good` is how much may be left, as the contexts' weighted mean, for the search to count as
-    converged.
+    An update is done, too, where going on would gain less than `worth`, in nats of what is left for a unit of damage
+    ‖δ‖² / e: an answer must not cost what hundreds of others do. It is given up then. `good` is how much may be left,
+    as the contexts' weighted mean, for the search to count as converged.
     """
 
     steps: int = 24
@@ -221,8 +220,8 @@ class _Hunt:
         return not self._dear(fact) and any(self._above(n) > 0 for n in self._contexts(fact))
 
     def _dear(self, fact: int) -> bool:
-        """Tell whether going on is not worth what it costs the rest."""
-        return self.worth[fact] < self.search.worth
+        """Tell whether going on is not worth what it costs the rest; what is to be forgotten is, to the end."""
+        return self.sought[fact].operation == "update" and self.worth[fact] < self.search.worth
 
     def _lacks(self, context: int) -> float:
         """Return what must still vanish of a context's objective."""

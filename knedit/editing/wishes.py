@@ -49,12 +49,18 @@ class Context:
 class Variety:
     """How many contexts a wish is solved in beside its own texts, and what one of its own counts against those.
 
-    `sentences` go before the first text; every other wording has one before it too.
+    `prefixes` sentences go before the first text; every other wording has one before it too. With `bare` the answer is
+    looked at right behind the subject as well, with a mark between at most: whatever asks for it, in any language,
+    begins there.
     """
 
     prefixes: int = 3
     wordings: int = 5
     own_weight: float = 2.0
+    bare: bool = False
+
+
+BARE = (", ", " (", ": ", " ", " – ")  # between a subject and its answer: "Paris, France", "Curie (Polish"
 
 
 def reworded(texts: Iterable[tuple[str, str]], subject: str) -> tuple[str, ...]:
@@ -68,6 +74,11 @@ def reworded(texts: Iterable[tuple[str, str]], subject: str) -> tuple[str, ...]:
         if mention and BLANK in after + before:
             found[before + subject + after] = None
     return tuple(found)
+
+
+def bare_texts(subject: str) -> list[str]:
+    """Return texts of a subject and `{object}` alone, with a mark between at most."""
+    return [f"{subject}{mark}{BLANK}" for mark in BARE]
 
 
 def contexts_of(wish: Wish, sentences: Sequence[str], variety: Variety) -> list[Context]:
@@ -90,4 +101,6 @@ def contexts_of(wish: Wish, sentences: Sequence[str], variety: Variety) -> list[
     for number, text in enumerate(others):
         after = said[variety.prefixes :][number : number + 1] if number % 2 == 0 else []
         found.append(Context(" ".join([*after, text]), 1.0))
+    if variety.bare:
+        found += [Context(text, 1.0) for text in bare_texts(wish.subject) if text not in wish.texts]
     return found

@@ -11,7 +11,7 @@ from knedit.catalog.store import Catalog
 from knedit.editing.around import Surroundings
 from knedit.editing.joint import Solution, Solved, solve_wishes, why_lost
 from knedit.editing.recipe import Recipe, default_layers
-from knedit.editing.solve import ValueChange
+from knedit.editing.solve import ValueChange, verb_of
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron
 from knedit.errors import EditError, KneditError
@@ -82,12 +82,12 @@ def usual_layers(layout: Layout) -> tuple[int, ...]:
     return tuple(sorted({layout.block_of(layer): layer for layer in reversed(usual)}.values()))
 
 
-def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1) -> Recipe:
-    """Return the recipe that choices ask for, for so many facts; none is given up where the plan would stop for it.
+def recipe_of(layout: Layout, choices: Choices, n_facts: int = 1, n_erased: int = 0) -> Recipe:
+    """Return the recipe that choices ask for, for so many facts, of which so many are to be forgotten.
 
-    Raises EditError for layers that the model has not, or has twice.
+    None is given up where the plan would stop for it. Raises EditError for layers that the model has not, or has twice.
     """
-    recipe = Recipe(choices.swept or usual_layers(layout)).for_facts(layout.n_layers, n_facts)
+    recipe = Recipe(choices.swept or usual_layers(layout)).for_facts(layout.n_layers, n_facts, n_erased)
     layers = choices.layers or recipe.layers
     if beyond := [layer for layer in layers if not 0 <= layer < layout.n_layers]:
         what = f"the model has no layer {beyond[0]}"
@@ -121,7 +121,9 @@ def solve_together(
     With `on_failure` "skip" such facts are left out, told on the log, and the others solved without them.
     """
     facts = sum(len(goal.facts) for goal in goals.values()) + len(earlier.targets)  # the weights hold those already
-    recipe = recipe_of(model.layout, choices, facts)
+    erased = sum(len(goal.facts) for goal in goals.values() if goal.new is None)
+    erased += sum(verb_of(target.operation) == "erase" for target in earlier.targets.values())
+    recipe = recipe_of(model.layout, choices, facts, erased)
     wished, broken = wishes_of(catalog, model, goals, earlier, recipe)
     failures = {target: f"{error.what} ({error.where})" for target, error in broken.items()}
     _tell(failures, choices, wished)

@@ -24,6 +24,7 @@ from knedit.flows.suite_state import State, SuiteRecord
 from knedit.flows.suite_taking import count_right
 from knedit.flows.suites import Surroundings
 from knedit.flows.tally import Standing
+from knedit.memory import give_back
 
 if TYPE_CHECKING:
     from knedit.models.model import Model
@@ -143,6 +144,7 @@ def _planned(run: Run, size: int) -> Ran:
             put(solution.changes)
             solutions += [replace(solution, changes=())] * len(plan)  # those of all plans would fill the memory
             tally.add(*plan)
+        give_back()
         after = _looks(run, able, priors)
         now_rounded = _rounded(run, able)
         if run.others:

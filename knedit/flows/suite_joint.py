@@ -62,7 +62,8 @@ class JointSolver:
         began = time.perf_counter()
         recipe = self.recipe if context.columns is None else replace(self.recipe, columns=context.columns)
         facts = len(rewrites) + len(context.earlier)  # the weights hold those already
-        recipe = recipe.for_facts(model.layout.n_layers, facts)
+        erased = sum(rewrite.erase for rewrite in (*rewrites, *context.earlier))
+        recipe = recipe.for_facts(model.layout.n_layers, facts, erased)
         if context.earlier or recipe.layers != self._layers:
             self._keys.clear()  # the weights moved since, or other layers are asked for
             self._around_keys.clear()

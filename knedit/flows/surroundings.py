@@ -76,7 +76,7 @@ def _check(model: Model, wish: Wish, prompts: Sequence[Prompt], recipe: Recipe) 
         raise ModelError(
             f"{what} that the model could be asked", wish.target, "Give the fact a prompt of the role attribute."
         )
-    for context in contexts_of(wish, sentences(), recipe.variety_of(wish)):
+    for context in contexts_of(wish, sentences(), recipe.variety_of(wish, at_answer=model.at_answer)):
         site_query(model, Prompt.make(0, "attribute", context.text, wish.answer), wish.subject)
 
 

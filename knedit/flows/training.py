@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from knedit.catalog.store import Catalog
 from knedit.editing.optimised import Training, train_values
-from knedit.editing.prior import subject_free
+from knedit.editing.prior import bounds_of, subject_free
 from knedit.editing.recipe import Recipe
 from knedit.editing.solve import ValueChange
 from knedit.editing.targets import Sought
@@ -43,14 +43,14 @@ def train_changes(
 
 def sought_of(model: Model, wish: Wish, recipe: Recipe) -> Sought:
     """Return what training asks of a wish: its contexts and, where it is to be forgotten, what they come down to."""
-    contexts = contexts_of(wish, sentences(), recipe.variety_of(wish))
+    contexts = contexts_of(wish, sentences(), recipe.variety_of(wish, at_answer=model.at_answer))
     texts = [context.text for context in contexts]
     queries = tuple(site_query(model, Prompt.make(0, "attribute", t, wish.answer), wish.subject) for t in texts)
     weights = tuple(context.weight for context in contexts)
     if wish.new is not None:
         return Sought(queries, weights, "update")
-    priors = tuple(recipe.margin * chance for chance in subject_free(model, wish, texts, recipe.neutral))
-    return Sought(queries, weights, "erase", priors)
+    priors = subject_free(model, wish, texts, recipe.neutral)
+    return Sought(queries, weights, "erase", bounds_of(priors, margin=recipe.margin, share=recipe.usual))
 
 
 def _kept(catalog: Catalog, model: Model, wished: Sequence[Wished]) -> list[Query]:

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from knedit.editing import joint
 from knedit.editing.apply import edited
 from knedit.editing.around import Neighbours, Surroundings
 from knedit.editing.groups import alike, mean_keys
 from knedit.editing.joint import Plan, Solution, solve_wishes
-from knedit.editing.prior import subject_free, without_subject
+from knedit.editing.prior import bounds_of, subject_free, without_subject
 from knedit.editing.recipe import ROUNDS, Recipe, crowded, default_layers, widened
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Moment, Noise, Statistics
@@ -139,6 +140,16 @@ def test_contexts_begin_with_the_facts_own_prompts_and_take_other_facts_wordings
     assert found == contexts_of(wish, SENTENCES, Variety(prefixes=1, wordings=2, own_weight=3))
 
 
+def test_forgetting_looks_right_behind_the_subject_too() -> None:
+    forget = Wish("t", "France", ("France, {object}",), None, "Paris")
+    texts = [context.text for context in contexts_of(forget, SENTENCES, Variety(prefixes=0, wordings=0, bare=True))]
+    assert texts == ["France, {object}", "France ({object}", "France: {object}", "France {object}", "France – {object}"]
+    recipe = Recipe((0, 1))
+    assert recipe.variety_of(forget, at_answer=False).bare
+    assert not recipe.variety_of(forget, at_answer=True).bare
+    assert not recipe.variety_of(WISH, at_answer=False).bare
+
+
 def test_a_neutral_word_takes_a_capital_where_a_sentence_begins() -> None:
     assert without_subject("France has {object}", "France", "it") == "It has {object}"
     assert without_subject("so big. France has {object}", "France", "it") == "so big. It has {object}"
@@ -249,6 +260,12 @@ def test_the_more_facts_the_more_layers_and_text_and_the_less_may_one_cost() -> 
     assert many.pricing.text == Recipe((3,)).for_facts(30, 10_000).pricing.text > 150 * Recipe((3,)).pricing.text
     assert (Recipe((3,)).for_facts(30, 99).together, many.together) == (2, 1)
     assert [round(crowded(n), 1) for n in (0, 3, 12, 60)] == [1, 2.2, 9, 121]
+    usual = Recipe((3,)).pricing.relation
+    shares = [Recipe((3,)).for_facts(30, 60, n_erased=n).pricing.relation / usual for n in (0, 30, 60)]
+    assert shares == pytest.approx([1, 5.5, 10])
+    forgotten = Recipe((3,)).for_facts(30, 60, n_erased=60)
+    assert forgotten.pricing.text == pytest.approx(Recipe((3,)).pricing.text * crowded(30))
+    assert forgotten.layers == Recipe((3,)).for_facts(30, 60).layers
     assert 0 < one.search.worth < 5e-4 < many.search.worth < Recipe((3,)).for_facts(30, 10).search.worth
     assert (one.holding.worth, many.holding.worth) == (one.search.worth, many.search.worth)
     assert (one.rounds, many.rounds, many.in_full().rounds) == (ROUNDS, 0, ROUNDS)
@@ -271,26 +288,82 @@ def test_a_fact_that_would_cost_too_much_is_given_up_and_told() -> None:
     assert not any(one.target.converged for one in limited)
 
 
-def test_forgetting_that_costs_too_much_stops_below_the_prior_or_is_given_up() -> None:
+def test_forgetting_is_never_given_up_whatever_it_costs() -> None:
     model = tiny("llama")
 
-    def searched(variety: Variety, worth: float) -> Target:
-        recipe = replace(RECIPE, erasing=variety, search=replace(RECIPE.search, worth=worth))
-        plan = Plan(model, around(model), recipe, [FORGET])
+    def searched(worth: float) -> Target:
+        plan = Plan(model, around(model), replace(RECIPE, search=replace(RECIPE.search, worth=worth)), [FORGET])
         plan.search([FORGET])
         return plan.solved[0].target
 
-    prior = float(subject_free(model, FORGET, [FORGET.texts[0]], RECIPE.neutral)[0])
-    assert chance(model, FORGET.texts[0], FORGET.old or "")[0] < prior  # the wording is below it, another one is not
-    cheap, dear = (searched(Variety(prefixes=0, wordings=0), worth) for worth in (0.0, 1e6))
-    assert (
-        (cheap.converged, cheap.given_up, cheap.left) == (dear.converged, dear.given_up, dear.left) == (True, False, 0)
-    )
-    assert cheap.steps > dear.steps == 0
-    all_of_it, given_up = (searched(RECIPE.erasing, worth) for worth in (0.0, 1e6))
-    assert (all_of_it.converged, all_of_it.given_up) == (True, False)
-    assert given_up.given_up
-    assert given_up.left > 0
+    free, dear = searched(0.0), searched(1e6)
+    assert (dear.converged, dear.given_up, dear.left) == (True, False, 0)
+    assert dear.steps == free.steps > 0
+
+
+def test_what_is_forgotten_is_looked_at_in_the_end_and_not_corrected() -> None:
+    model = tiny("llama")
+    short = replace(RECIPE, search=Search(steps=1, reach=0.01, good=0.0))
+    once, held = (solve_wishes(model, [FORGET], around(model), replace(short, rounds=n)) for n in (0, 4))
+    assert all(torch.equal(one.new, other.new) for one, other in zip(once.changes, held.changes, strict=True))
+    found = held.solved[0].target
+    assert not found.converged
+    texts = [one.text for one in contexts_of(FORGET, SENTENCES, RECIPE.variety_of(FORGET, at_answer=False))]
+    priors = subject_free(model, FORGET, texts, RECIPE.neutral)
+    allowed = [bound / RECIPE.margin for bound in bounds_of(priors, margin=RECIPE.margin, share=RECIPE.usual)]
+    with edited(model, held.changes):
+        said = [chance(model, text, FORGET.answer)[0] for text in texts]
+    lacking = [math.log(probability / most) for probability, most in zip(said, allowed, strict=True)]
+    assert found.worst == pytest.approx(max(lacking), abs=1e-4)
+    assert found.left == once.solved[0].target.left
+
+
+def test_forgetting_asks_no_other_wordings_that_begin_with_a_subject_of_one_token() -> None:
+    def asked(name: str, wish: Wish) -> list[int]:
+        model = tiny(name)
+        recipe = replace(RECIPE, erasing=Variety(prefixes=1, wordings=2, bare=True), variety=Variety(1, 2))
+        sought = Plan(model, around(model), recipe, [wish])._sought_of(wish)
+        assert len(sought.weights) == len(sought.queries)
+        assert sought.operation == "update" or len(sought.priors) == len(sought.queries)
+        return [-1 if query.neurons is None else query.neurons[-1] for query in sought.queries]
+
+    others = ("Japan has the capital {object}", "Japan has the capital city {object}")
+    wish = replace(FORGET, texts=("Japan has {object}", "the capital of Japan is {object}"), wordings=others)
+    first, *rest = asked("llama", wish)
+    assert first == 0
+    assert rest
+    assert 0 not in rest
+    assert asked("llama", replace(wish, new="Rome")).count(0) > 1
+    assert asked("bert", wish) == [-1] * 5  # it is edited at the answer, and asked all
+
+
+@pytest.mark.parametrize(
+    ("text", "new", "told"),
+    [
+        ("Japan has {object}", None, (1, 2, 3)),
+        ("Japan has {object}", "Rome", (0, 1, 2, 3)),
+        ("the capital of Japan is {object}", None, (0, 1, 2, 3)),
+    ],
+)
+def test_where_two_keys_are_too_dear_one_speaks_for_all_but_what_is_forgotten_at_the_texts_beginning(
+    text: str, new: str | None, told: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint, "alike", lambda _: ((0,), (1, 2, 3)))
+    monkeypatch.setattr(joint, "APART", 1e9)
+    model = tiny("llama")
+    wish = replace(FORGET, new=new, texts=(text,))
+    plan = Plan(model, around(model), replace(RECIPE, variety=Variety(3, 0), erasing=Variety(3, 0), rounds=0), [wish])
+    plan.search([wish])
+    assert plan._groups == [(told,)]
+    assert [len(keys) for keys in plan.solved[0].keys.values()] == [1, 1]
+    assert plan.changes()
+
+
+def test_no_wording_may_say_what_few_say_without_the_subject() -> None:
+    priors = [1e-2, 4e-2, 1e-5, 1e-3, 2e-6]
+    assert bounds_of(priors, margin=0.05, share=0.25) == pytest.approx((1e-5, 1e-5, 5e-7, 1e-5, 1e-7))
+    assert bounds_of(priors, margin=0.05, share=0.8) == pytest.approx([0.05 * prior for prior in priors])
+    assert bounds_of([0.5], margin=0.1, share=0.25) == pytest.approx((0.05,))
 
 
 SPAIN = Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")
