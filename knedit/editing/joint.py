@@ -18,6 +18,7 @@ from torch import Tensor
 
 from knedit.editing.apply import edited
 from knedit.editing.around import Mixture, Region, Surroundings, kept_too
+from knedit.editing.asking import begins_with_subject, contexts_asked, query_of
 from knedit.editing.closed_form import factor_of, selector
 from knedit.editing.columns import choose_columns, editability
 from knedit.editing.decoys import decoys_of
@@ -28,14 +29,13 @@ from knedit.editing.recipe import Recipe
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Noise
 from knedit.editing.targets import Search, Sought, Target, target_values
-from knedit.editing.wishes import Wish, contexts_of
+from knedit.editing.wishes import Wish
 from knedit.errors import EditError, KneditError
 from knedit.memory import give_back
 from knedit.models.hooks import frozen
 from knedit.models.model import Model
 from knedit.models.planting import keys_at_sites
-from knedit.models.prompting import Query, encode_prompt
-from knedit.records import Prompt
+from knedit.models.prompting import Query
 
 Chosen = dict[int, tuple[tuple[int, ...], float]]  # columns and their editability, by layer
 MANY, LARGE = 25, 512  # facts of a plan, and columns of a layer, beyond which matrices are not kept for later use
@@ -192,29 +192,16 @@ class Plan:
         self._groups += groups
 
     def _sought_of(self, wish: Wish) -> Sought:
-        contexts = contexts_of(
-            wish, self.around.sentences, self.recipe.variety_of(wish, at_answer=self.model.at_answer)
-        )
-        asked = [(context, _query(self.model, wish, context.text)) for context in contexts]
+        contexts, asked = contexts_asked(self.model, wish, self.around.sentences, self.recipe)
+        queries = tuple(asked)
+        weights = tuple(context.weight for context in contexts)
         if wish.new is None:
-            asked = [pair for number, pair in enumerate(asked) if number < len(wish.texts) or not self._begins(pair[1])]
-        queries = tuple(query for _, query in asked)
-        weights = tuple(context.weight for context, _ in asked)
-        if wish.new is None:
-            texts = [context.text for context, _ in asked]
+            texts = [context.text for context in contexts]
             priors = subject_free(self.model, wish, texts, self.recipe.neutral)
             spare = max(-math.log(self.recipe.margin) - self.recipe.search.good, 0.0)  # so that what is good is no more
             bounds = bounds_of(priors, margin=self.recipe.margin, share=self.recipe.usual)
             return Sought(queries, weights, "erase", bounds, spare)
         return Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update")
-
-    def _begins(self, query: Query) -> bool:
-        """Tell whether a subject is the first token of its text; its key is then much that of any text's first token.
-
-        To forget it there as well costs all other texts: two facts of 50 raised SmolLM2's perplexity by 4 % instead of
-        0.4 % for it.
-        """
-        return not (self.model.at_answer or self.model.masked) and query.neurons == (0,)
 
     def _speakable(self, sought: Sought) -> list[int]:
         """Return the contexts that one key may speak for, those that begin with the subject for new answers alone.
@@ -224,7 +211,7 @@ class Plan:
         every = list(range(len(sought.queries)))
         if sought.operation == "update":
             return every
-        return [number for number in every if not self._begins(sought.queries[number])] or every
+        return [number for number in every if not begins_with_subject(self.model, sought.queries[number])] or every
 
     def changes(self) -> tuple[ValueChange, ...]:
         """Return the value vectors that give every searched wish its vectors, and what the edited network lacked still.
@@ -359,7 +346,7 @@ class Plan:
         if not self.recipe.decoys or self.model.at_answer:
             return {}
         others = self._regions[wish.relation].others
-        queries = decoys_of(self.model, _query(self.model, wish, wish.texts[0]), others, limit=self.recipe.decoys)
+        queries = decoys_of(self.model, query_of(self.model, wish, wish.texts[0]), others, limit=self.recipe.decoys)
         return keys_at_sites(self.model, queries, self.recipe.layers) if queries else {}
 
     def _near_keys(self, keys: Tensor, weights: Sequence[float], groups: Groups, decoys: Tensor | None) -> Tensor:
@@ -407,9 +394,3 @@ def _ended(model: Model, query: Query) -> Query:
     """Return a query that asks for the end of the answer's last word as well, where the model can be asked that."""
     able = not model.masked and not model.encoder_decoder
     return ending(query) if able and len(query.tokens) < (model.max_tokens or math.inf) else query
-
-
-def _query(model: Model, wish: Wish, text: str) -> Query:
-    prompt = Prompt.make(0, "attribute", text, wish.answer)
-    where = "answer" if model.at_answer else "subject"
-    return encode_prompt(model, prompt, where=where, subject=wish.subject)

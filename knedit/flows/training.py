@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from knedit.catalog.store import Catalog
+from knedit.editing.asking import contexts_asked
 from knedit.editing.optimised import Training, train_values
 from knedit.editing.prior import bounds_of, subject_free
 from knedit.editing.recipe import Recipe
 from knedit.editing.solve import ValueChange
 from knedit.editing.targets import Sought
-from knedit.editing.wishes import Wish, contexts_of
+from knedit.editing.wishes import Wish
 from knedit.errors import ModelError
-from knedit.flows.surroundings import Wished, prompts_by_fact, site_query
+from knedit.flows.surroundings import Wished, prompts_by_fact
 from knedit.models.model import Model
 from knedit.models.prompting import Query, encode_prompt, usable
-from knedit.records import Prompt
 from knedit.starter.sentences import sentences
 
 PROTECTED = 16  # other facts of each relation, and protected ones, whose answers are kept in view
@@ -43,14 +43,13 @@ def train_changes(
 
 def sought_of(model: Model, wish: Wish, recipe: Recipe) -> Sought:
     """Return what training asks of a wish: its contexts and, where it is to be forgotten, what they come down to."""
-    contexts = contexts_of(wish, sentences(), recipe.variety_of(wish, at_answer=model.at_answer))
+    contexts, queries = contexts_asked(model, wish, sentences(), recipe)
     texts = [context.text for context in contexts]
-    queries = tuple(site_query(model, Prompt.make(0, "attribute", t, wish.answer), wish.subject) for t in texts)
     weights = tuple(context.weight for context in contexts)
     if wish.new is not None:
-        return Sought(queries, weights, "update")
+        return Sought(tuple(queries), weights, "update")
     priors = subject_free(model, wish, texts, recipe.neutral)
-    return Sought(queries, weights, "erase", bounds_of(priors, margin=recipe.margin, share=recipe.usual))
+    return Sought(tuple(queries), weights, "erase", bounds_of(priors, margin=recipe.margin, share=recipe.usual))
 
 
 def _kept(catalog: Catalog, model: Model, wished: Sequence[Wished]) -> list[Query]:
