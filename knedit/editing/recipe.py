@@ -46,12 +46,9 @@ class Recipe:
 
         What an answer does to its own surroundings it does alone, but what all of them do to running text adds up: the
         more facts, the more layers share them, the more text counts beside the rest, and the less a fact may cost.
-        `n_erased` of them are to be forgotten: to say less of one thing does less to running text, but those of one
-        relation all say less of what its other facts say too, so that these count more.
+        `n_erased` of them are to be forgotten: to say less of one thing does less to running text than to say another.
         """
-        near = 1 + (FORGOTTEN - 1) * n_erased / max(n_facts, 1)
-        text = self.pricing.text * crowded(n_facts - n_erased / 2)
-        price = replace(self.pricing, text=text, relation=self.pricing.relation * near)
+        price = replace(self.pricing, text=self.pricing.text * crowded(n_facts - (1 - FORGOTTEN) * n_erased))
         fall = (self.pricing.text / price.text) ** 0.5  # a price raises all damage
         dear = DEAR * min(n_facts / SOME, 1.0) ** 2 * fall
         share = min(n_facts / MANY, 1.0)
@@ -80,7 +77,7 @@ class Recipe:
 
 
 FEW, CROWD, MOST = 3, 6, 360  # facts at which text counts twice as much, at which once more; how many times at most
-FORGOTTEN = 10  # times as much a relation's other facts count where all of a plan's facts are to be forgotten
+FORGOTTEN = 0.5  # of an update, what an erasure counts for when running text is priced
 UNCORRECTED = 100  # facts from which on answers that others disturb are not corrected
 HUNDREDS, RIDGE = 500, 0.1  # the ridge of a plan of so many facts: half the perplexity for three answers in a hundred
 MANY = 250  # facts of a plan at which answers may be half as sure
