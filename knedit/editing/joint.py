@@ -153,7 +153,7 @@ class Plan:
         self._enter({wish.relation for wish in wishes})
         sought = [self._sought_of(wish) for wish in wishes]
         recipe = self.recipe
-        able = [self._speakable(one) for one in sought]
+        shared = [self._for_one_key(one) for one in sought]
         decoys = [self._decoys(wish) for wish in wishes]
         columns: list[dict[int, tuple[int, ...]]] = [{} for _ in wishes]
         prices: list[dict[int, float]] = [{} for _ in wishes]
@@ -170,7 +170,7 @@ class Plan:
             return chosen
 
         def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
-            groups[fact], chosen = _grouped(keys, able[fact], partial(choose, fact, keys))
+            groups[fact], chosen = _grouped(keys, shared[fact], partial(choose, fact, keys))
             columns[fact] = {layer: own for layer, (own, _) in chosen.items()}
             prices[fact] = {layer: e for layer, (_, e) in chosen.items()}
             return prices[fact]
@@ -203,8 +203,8 @@ class Plan:
             return Sought(queries, weights, "erase", bounds, spare)
         return Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update")
 
-    def _speakable(self, sought: Sought) -> list[int]:
-        """Return the contexts that one key may speak for, those that begin with the subject for new answers alone.
+    def _for_one_key(self, sought: Sought) -> list[int]:
+        """Return the contexts that a single key speaks for: those that begin with the subject for new answers alone.
 
         To say one there by halves is worth something; to forget one so is not.
         """
@@ -364,16 +364,16 @@ class Plan:
 
 
 def _grouped(
-    keys: Mapping[int, Tensor], able: Sequence[int], choose: Callable[[Groups], Chosen]
+    keys: Mapping[int, Tensor], shared: Sequence[int], choose: Callable[[Groups], Chosen]
 ) -> tuple[Groups, Chosen]:
     """Return the groups of contexts that a fact is solved for, and its columns; of several only where none is too dear.
 
-    A key of its own may be so short that to answer it harms everything; `able` contexts are then solved by one key.
+    A key of its own may be so short that to answer it harms everything; the `shared` contexts are then solved by one.
     """
     groups = alike(keys)
     chosen = choose(groups)
     if len(groups) > 1:
-        one: Groups = (tuple(able),)
+        one: Groups = (tuple(shared),)
         other = choose(one)
         if sum(e for _, e in chosen.values()) < APART * sum(e for _, e in other.values()):
             return one, other

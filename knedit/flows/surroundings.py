@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from knedit.catalog.store import Catalog
 from knedit.editing.around import Neighbours
+from knedit.editing.asking import contexts_asked
 from knedit.editing.recipe import Recipe
-from knedit.editing.wishes import Wish, contexts_of, reworded
+from knedit.editing.wishes import Wish, reworded
 from knedit.errors import KneditError, ModelError
 from knedit.flows.goals import Goal
 from knedit.flows.stacking import Earlier
@@ -76,8 +77,7 @@ def _check(model: Model, wish: Wish, prompts: Sequence[Prompt], recipe: Recipe) 
         raise ModelError(
             f"{what} that the model could be asked", wish.target, "Give the fact a prompt of the role attribute."
         )
-    for context in contexts_of(wish, sentences(), recipe.variety_of(wish, at_answer=model.at_answer)):
-        site_query(model, Prompt.make(0, "attribute", context.text, wish.answer), wish.subject)
+    contexts_asked(model, wish, sentences(), recipe)
 
 
 def site_query(model: Model, prompt: Prompt, subject: str) -> Query:
