@@ -119,6 +119,10 @@ class Mixture:
                 total.add(base.unit)
             self._settled = True
 
+    def forget(self, layer: int) -> None:
+        """Let go of a layer that is not asked for any more."""
+        del self._totals[layer]
+
     def noise(self, layer: int, subjects: frozenset[str]) -> Noise:
         """Return the mean, and beside it the facts that must stay, less those of `subjects`."""
         self.settle()

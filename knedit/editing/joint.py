@@ -213,8 +213,11 @@ class Plan:
             return every
         return [number for number in every if not begins_with_subject(self.model, sought.queries[number])] or every
 
-    def changes(self) -> tuple[ValueChange, ...]:
+    def changes(self, *, once: bool = False) -> tuple[ValueChange, ...]:
         """Return the value vectors that give every searched wish its vectors, and what the edited network lacked still.
+
+        Called `once`, a plan without corrections lets go layer by layer of what it is solved from, and can be asked
+        nothing more.
 
         A wish's target tells then what the edited network leaves of it. Updates alone are corrected: what is to be
         forgotten is searched far below what it may be, and chasing that further, with the others' changes in place,
@@ -227,9 +230,7 @@ class Plan:
             self.around.statistics.forget()
         give_back()
         columns = {layer: own for layer in sorted(self.recipe.layers) if (own := self._columns_of(layer))}
-        layers = list(columns)
-        olds = {layer: self.model.value_vectors(layer, columns[layer]).double().cpu() for layer in layers}
-        found = tuple(self._change(layer, self.solved, columns[layer], olds[layer]) for layer in layers)
+        found = self._from_scratch(columns, keep=not once or self.recipe.rounds > 0)
         asked = [number for number, one in enumerate(self.solved) if not one.target.given_up]
         forgotten = [number for number in asked if self.solved[number].wish.new is None]
         asked = [number for number in asked if self.solved[number].wish.new is not None]
@@ -243,13 +244,23 @@ class Plan:
                 found = tuple(self._changed_further(one, missing) for one in found)
         if forgotten:
             self._missing(found, forgotten, replace(self.recipe.holding, steps=0))
-        if all(torch.equal(change.old, change.new) for change in found):
+        if not any(change.differs.any() for change in found):
             wishes = "; ".join(one.wish.target for one in self.solved)
             if any(one.target.given_up for one in self.solved):
                 cure = "Allow more columns or layers, or edit fewer facts at once."
                 raise EditError("each answer would harm the rest too much, and was given up", wishes, cure)
             raise EditError("the edit changes nothing", wishes, "Plan it otherwise.")
         return found
+
+    def _from_scratch(self, columns: Mapping[int, Sequence[int]], *, keep: bool) -> tuple[ValueChange, ...]:
+        found = []
+        for layer, own in columns.items():
+            old = self.model.value_vectors(layer, own).cpu()
+            found.append(self._change(layer, self.solved, own, old))
+            if not keep:
+                self._mixture.forget(layer)
+                self.solved = [replace(one, keys=_without(one.keys, layer)) for one in self.solved]
+        return tuple(found)
 
     def _missing(self, changes: Sequence[ValueChange], asked: Sequence[int], search: Search) -> list[Solved]:
         """Search what the edited network still lacks of some wishes; of the others and those that hold it is nothing.
@@ -378,6 +389,10 @@ def _grouped(
         if sum(e for _, e in chosen.values()) < APART * sum(e for _, e in other.values()):
             return one, other
     return groups, chosen
+
+
+def _without(keys: Mapping[int, Tensor], layer: int) -> Mapping[int, Tensor]:
+    return {other: own for other, own in keys.items() if other != layer}
 
 
 def _known_prices(prices: Sequence[Mapping[int, float]], fact: int, _: Mapping[int, Tensor]) -> Mapping[int, float]:

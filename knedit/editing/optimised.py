@@ -126,7 +126,7 @@ class _Course:
         return Trained(changes, _worst(self.wished), steps, _worst(self.kept))
 
     def _train(self) -> int:
-        norms = [float(change.old.norm(dim=1).mean()) for change in self.start]
+        norms = [float(change.norms[:, 0].mean()) for change in self.start]
         groups = [
             {"params": [leaf], "lr": self.training.rate * norm / leaf.shape[1] ** 0.5}
             for leaf, norm in zip(self.leaves, norms, strict=True)
@@ -139,7 +139,9 @@ class _Course:
             if not self._open(self.wished) and not self._open(self.kept):
                 return step
             for leaf, change in zip(self.leaves, self.start, strict=True):
-                torch.autograd.backward(self.training.decay * leaf.square().sum() / float(change.old.square().sum()))
+                torch.autograd.backward(
+                    self.training.decay * leaf.square().sum() / float(change.norms[:, 0].square().sum())
+                )
             optimiser.step()
         return self.training.steps
 

@@ -25,12 +25,30 @@ LARGEST_GROWTH = 16.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValueChange:
-    """One layer's changed value vectors: `old` and `new` [n, D] in float64, rows in the order of `indices`."""
+    """One layer's changed value vectors [n, D], rows in the order of `indices`.
+
+    `old` are as the weights hold them, in their precision; `new` are float64.
+    """
 
     layer: int
     indices: tuple[int, ...]
     old: Tensor
     new: Tensor
+
+    @classmethod
+    def of(cls, model: Model, layer: int, indices: Sequence[int], new: Tensor) -> "ValueChange":
+        """Return the change from what the model holds to `new`."""
+        return cls(layer, tuple(indices), model.value_vectors(layer, indices).cpu(), new)
+
+    @property
+    def differs(self) -> Tensor:
+        """Which value vectors really change: [n] bool."""
+        return (self.new != self.old).any(-1)
+
+    @property
+    def norms(self) -> Tensor:
+        """Their norms, old and new: [n, 2] float64."""
+        return torch.stack([self.old.double().norm(dim=-1), self.new.norm(dim=-1)], dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +179,7 @@ def solve(
         _check(step, values, solved)
         current |= dict(zip(step.neurons, solved, strict=True))
     changes = _by_layer(model, current)
-    if all(torch.equal(change.old, change.new) for change in changes):
+    if not any(change.differs.any() for change in changes):
         raise EditError("the edit changes nothing", "; ".join(step.target for step in steps), "Plan it otherwise.")
     return changes
 
@@ -188,11 +206,6 @@ def _by_layer(model: Model, current: Mapping[Neuron, Tensor]) -> list[ValueChang
     for layer, index in sorted(current):
         layers.setdefault(layer, []).append(index)
     return [
-        ValueChange(
-            layer,
-            tuple(indices),
-            model.value_vectors(layer, indices).double().cpu(),
-            torch.stack([current[layer, index] for index in indices]),
-        )
+        ValueChange.of(model, layer, indices, torch.stack([current[layer, index] for index in indices]))
         for layer, indices in layers.items()
     ]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from knedit.editing.objectives import OBJECTIVES, Asked, Objective, asked_of, losses
+from knedit.models.hooks import frozen
 from knedit.models.model import Model
 from knedit.models.planting import Grown, Planting, plantable
 from knedit.models.prompting import Query
@@ -90,7 +91,8 @@ def target_values(
     `price` is told a fact's number and the keys [n, F] a layer that its contexts have as the model is, and returns the
     editability e of each layer.
     """
-    return _Hunt(model, sought, layers, search, price).run()
+    with frozen(model.net):  # the head's own gradient would be as large as the vocabulary's matrix, and stay
+        return _Hunt(model, sought, layers, search, price).run()
 
 
 class _Hunt:

@@ -114,7 +114,7 @@ def stored_changes(model: Model, values: Sequence[EditValue]) -> list[ValueChang
     for layer, own in sorted(layers.items()):
         indices = tuple(value.index for value in own)
         new = from_numpy(np.stack([np.frombuffer(value.vector, "<f8") for value in own]))
-        changes.append(ValueChange(layer, indices, model.value_vectors(layer, indices).double().cpu(), new))
+        changes.append(ValueChange.of(model, layer, indices, new))
     return changes
 
 

@@ -104,7 +104,8 @@ def growth_of(model: Model, changes: Sequence[ValueChange]) -> float:
     for change in changes:
         every = model.value_vectors(change.layer, range(model.layout.ffn_width)).double().norm(dim=-1)
         least = max(float(every.mean()) / 10, 1e-12)
-        grown.append(float((change.new.norm(dim=-1) / change.old.norm(dim=-1).clamp(min=least)).max()))
+        old, new = change.norms.unbind(1)
+        grown.append(float((new / old.clamp(min=least)).max()))
     return max(grown)
 
 

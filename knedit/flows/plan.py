@@ -231,9 +231,9 @@ def _edit_neurons(
 ) -> list[EditNeuron]:
     """Return the neurons of every step with the norms of their value vectors before and after the whole edit."""
     norms = {
-        (change.layer, index): (float(old), float(new))
+        (change.layer, index): (old, new)
         for change in changes
-        for index, old, new in zip(change.indices, change.old.norm(dim=-1), change.new.norm(dim=-1), strict=True)
+        for index, (old, new) in zip(change.indices, change.norms.tolist(), strict=True)
     }
     return [
         EditNeuron(identity, number, *neuron, *norms[neuron])

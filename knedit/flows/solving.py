@@ -201,11 +201,6 @@ def merge_changes(model: Model, first: Sequence[ValueChange], then: Sequence[Val
     for change in (*first, *then):
         rows.setdefault(change.layer, {}).update(zip(change.indices, change.new, strict=True))
     return [
-        ValueChange(
-            layer,
-            tuple(sorted(own)),
-            model.value_vectors(layer, sorted(own)).double().cpu(),
-            torch.stack([own[index] for index in sorted(own)]),
-        )
+        ValueChange.of(model, layer, sorted(own), torch.stack([own[index] for index in sorted(own)]))
         for layer, own in sorted(rows.items())
     ]

@@ -142,7 +142,10 @@ def _planned(run: Run, size: int) -> Ran:
             context = replace(run.context(able, able[:first]), searched=tally.tell)
             solution = solve_cases(run.model, run.solver, plan, context)
             put(solution.changes)
-            solutions += [replace(solution, changes=())] * len(plan)  # those of all plans would fill the memory
+            solution = replace(
+                solution, changes=()
+            )  # the vectors would fill the memory, of all plans or of a large one
+            solutions += [solution] * len(plan)
             tally.add(*plan)
         give_back()
         after = _looks(run, able, priors)

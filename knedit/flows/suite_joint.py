@@ -65,8 +65,7 @@ class JointSolver:
         erased = sum(rewrite.erase for rewrite in (*rewrites, *context.earlier))
         recipe = recipe.for_facts(model.layout.n_layers, facts, erased)
         if context.earlier or recipe.layers != self._layers:
-            self._keys.clear()  # the weights moved since, or other layers are asked for
-            self._around_keys.clear()
+            self._forget()  # the weights moved since, or other layers are asked for
         self._layers = recipe.layers
         if not context.earlier:
             self._spent.clear()
@@ -80,7 +79,9 @@ class JointSolver:
             failures |= plan.try_search(some)
             context.searched([wish.target for wish in some])
         searched = time.perf_counter()
-        changes: Sequence[ValueChange] = plan.changes() if plan.solved else ()
+        if len(rewrites) > recipe.together:  # these texts will not be asked again, and what they hold is large
+            self._forget()
+        changes: Sequence[ValueChange] = plan.changes(once=True) if plan.solved else ()
         solved = time.perf_counter()
         parts = {"choose": ready - began, "target": searched - ready, "solve": solved - searched}
         if self.train and changes:
@@ -115,8 +116,7 @@ class JointSolver:
 
         def told(relation: str) -> "Neighbours | None":
             if len(rewrites) > recipe.together:  # a plan asks for one relation after the other, and for none again
-                self._keys.clear()
-                self._around_keys.clear()
+                self._forget()
             known = [(one.text, one.subject, one.object) for one in context.known(relation)][:NEIGHBOURS]
             return self._neighbours(model, known)
 
@@ -130,6 +130,10 @@ class JointSolver:
             dict(self._spent) if context.random is None else {},
         )
 
+    def _forget(self) -> None:
+        self._keys.clear()
+        self._around_keys.clear()
+
     def _neighbours(self, model: "Model", asked: Sequence[Asked]) -> "Neighbours | None":
         """Return the keys of facts that the model can be asked; a text is looked at once in a run."""
         import torch
@@ -138,8 +142,7 @@ class JointSolver:
         from knedit.models.planting import keys_at_sites
 
         if len(self._keys) > REMEMBERED:
-            self._keys.clear()
-            self._around_keys.clear()
+            self._forget()
         queries = {text: _query(model, one) for one in asked if (text := one[0]) not in self._keys}
         able = {text: query for text, query in queries.items() if query is not None}
         found = keys_at_sites(model, list(able.values()), self._layers) if able else {}

@@ -65,7 +65,6 @@ def _columns(changes: "Sequence[ValueChange]") -> dict[int, frozenset[int]]:
     """Return the indices whose value vectors really change, by layer."""
     found: dict[int, set[int]] = {}
     for change in changes:
-        differs = (change.new != change.old).any(-1).tolist()
-        own = {index for index, other in zip(change.indices, differs, strict=True) if other}
+        own = {index for index, other in zip(change.indices, change.differs.tolist(), strict=True) if other}
         found.setdefault(change.layer, set()).update(own)
     return {layer: frozenset(indices) for layer, indices in found.items() if indices}

@@ -139,24 +139,29 @@ def _narrowed(
 
 def call_block(block: nn.Module, call: Call, hidden: Tensor, prompts: Tensor, **changed: Any) -> Tensor:
     """Call a block as the network called it, with other rows of hidden states [R, Q, D] of the prompts [R]."""
+    kwargs = {name: _fitted(value, call, prompts, name) for name, value in call.kwargs.items()} | changed
+    return first_output(block(hidden, *_fitted(call.args, call, prompts), **kwargs))
+
+
+def _fitted(value: Any, call: Call, prompts: Tensor, name: str = "") -> Any:
+    """Return one recorded argument for other rows of the prompts [R].
+
+    It is no function inside `call_block`: calling itself it would be part of a cycle, and a base pass with it, until
+    the garbage is collected.
+    """
     batch = len(call.hidden)
-
-    def fit(value: Any, name: str = "") -> Any:
-        if name in _SHARED:
-            return value
-        if name == "alibi" and isinstance(value, Tensor) and value.ndim == 3:  # [B × heads, 1, T]
-            return take(value.reshape(batch, -1, *value.shape[1:]), prompts).flatten(0, 1)
-        if isinstance(value, Cache):
-            assert call.prefix is not None
-            return Prefix(*call.prefix, prompts)
-        if isinstance(value, Tensor):
-            return take(value, prompts) if batch > 1 and value.ndim > 1 and len(value) == batch else value
-        if isinstance(value, tuple):
-            return tuple(fit(part) for part in value)
+    if name in _SHARED:
         return value
-
-    kwargs = {name: fit(value, name) for name, value in call.kwargs.items()} | changed
-    return first_output(block(hidden, *fit(call.args), **kwargs))
+    if name == "alibi" and isinstance(value, Tensor) and value.ndim == 3:  # [B × heads, 1, T]
+        return take(value.reshape(batch, -1, *value.shape[1:]), prompts).flatten(0, 1)
+    if isinstance(value, Cache):
+        assert call.prefix is not None
+        return Prefix(*call.prefix, prompts)
+    if isinstance(value, Tensor):
+        return take(value, prompts) if batch > 1 and value.ndim > 1 and len(value) == batch else value
+    if isinstance(value, tuple):
+        return tuple(_fitted(part, call, prompts) for part in value)
+    return value
 
 
 def take(recorded: Tensor, prompts: Tensor) -> Tensor:

@@ -236,6 +236,32 @@ def test_a_key_that_is_nothing_on_a_layers_columns_is_given_nothing_there() -> N
         torch.testing.assert_close(change.new, same.new)
 
 
+def test_a_search_asks_for_no_gradient_of_the_networks_own() -> None:
+    model = tiny("llama")
+    asking = [parameter for parameter in model.net.parameters() if parameter.requires_grad]
+    assert asking
+    Plan(model, around(model), RECIPE, [WISH]).search([WISH])
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in asking)
+
+
+@pytest.mark.parametrize("rounds", [0, ROUNDS])
+def test_changes_that_are_asked_for_once_are_the_same_and_let_go_of_what_they_are_solved_from(rounds: int) -> None:
+    def planned() -> Plan:
+        model = tiny("llama")
+        plan = Plan(model, around(model), replace(RECIPE, rounds=rounds), [WISH, FORGET])
+        plan.search([WISH, FORGET])
+        return plan
+
+    plan, frugal = planned(), planned()
+    for change, same in zip(plan.changes(), frugal.changes(once=True), strict=True):
+        assert torch.equal(change.new, same.new)
+    kept = () if rounds == 0 else RECIPE.layers
+    assert tuple(frugal._mixture._totals) == kept
+    assert [tuple(one.keys) for one in frugal.solved] == [kept, kept]
+    assert [one.target.left for one in frugal.solved] == [one.target.left for one in plan.solved]
+    assert plan.changes()
+
+
 def test_a_plan_tells_how_many_wishes_have_been_searched() -> None:
     model = tiny("llama")
     wishes = [WISH, Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")]

@@ -57,12 +57,15 @@ def moved(model: Model, values: torch.Tensor, old: str, new: str) -> torch.Tenso
 
 
 def assert_changes(
-    found: list[ValueChange], expected: list[tuple[int, tuple[int, ...], torch.Tensor, torch.Tensor]]
+    found: list[ValueChange],
+    expected: list[tuple[int, tuple[int, ...], torch.Tensor, torch.Tensor]],
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     assert [(change.layer, change.indices) for change in found] == [(layer, indices) for layer, indices, *_ in expected]
     for change, (_, _, old, new) in zip(found, expected, strict=True):
-        assert change.old.dtype == change.new.dtype == torch.float64
-        assert torch.equal(change.old, old)
+        assert (change.old.dtype, change.new.dtype) == (dtype, torch.float64)
+        assert torch.equal(change.old.double(), old)
+        assert torch.equal(change.norms, torch.stack([old.norm(dim=1), change.new.norm(dim=1)], dim=1))
         torch.testing.assert_close(change.new, new, rtol=1e-12, atol=1e-12)
 
 
@@ -115,7 +118,8 @@ def test_steps_are_carried_out_in_their_order(llama: Model) -> None:
 def test_weights_in_half_precision_are_solved_in_float64() -> None:
     model = wrap_model(network("gpt2").to(torch.bfloat16), tokenizer(masked=False))
     values = stored(model, (0, 9))
-    assert_changes(solve(model, [update((0, 9))], SOLVERS), [(0, (9,), values, moved(model, values, "Paris", "Rome"))])
+    expected = [(0, (9,), values, moved(model, values, "Paris", "Rome"))]
+    assert_changes(solve(model, [update((0, 9))], SOLVERS), expected, torch.bfloat16)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

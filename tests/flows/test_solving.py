@@ -171,7 +171,7 @@ def test_a_plan_may_mix_solvers(catalog: Catalog, tmp_path: Path) -> None:
     own = set(planned.steps[0].neurons)
     assert {n for n in planned.steps[1].neurons if changed[n][1].any()} <= own
     doubled = set(planned.steps[2].neurons) - own - set(planned.steps[1].neurons)
-    assert all(torch.equal(changed[n][1], changed[n][0] * 2) for n in doubled)
+    assert all(torch.equal(changed[n][1], changed[n][0].double() * 2) for n in doubled)
     assert {one.group for one in choose_probes(catalog, planned)} >= {"updated", "erased", "amplified"}
 
 

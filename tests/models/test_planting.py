@@ -1,6 +1,8 @@
 """Planted offsets against the network itself, run whole with a hook of the test's own."""
 
+import gc
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -40,6 +42,21 @@ def whole(model: Model, query: Query, offsets: dict[int, Tensor]) -> tuple[Tenso
         for handle in handles:
             handle.remove()
     return logits, keys
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_base_pass_is_gone_with_its_planting_and_waits_for_no_collection_of_garbage(name: str) -> None:
+    model = tiny(name)
+    gc.disable()
+    try:
+        planting = Planting(model, TEXTS[:1], (0, 2))
+        planting.run({0: torch.ones(32, requires_grad=True)})
+        held = [ref(call.hidden) for call in planting._calls]
+        assert all(one() is not None for one in held)
+        del planting
+        assert [one() for one in held] == [None] * len(held)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", TINY)
