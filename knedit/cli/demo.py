@@ -138,6 +138,7 @@ def _plan(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -
 
 def _plan_anew(catalog: Any, checkpoint: Any, model: Any, update: str, erased: str) -> Any:
     """Plan the same wishes by the solvers that are knedit's default; a gate that fails is told, and the plan kept."""
+    from knedit.cli.edit_plan import show_gates
     from knedit.flows.choices import Choices, Gating
     from knedit.flows.edit import read_edit
     from knedit.flows.goals import Wishes
@@ -154,8 +155,9 @@ def _plan_anew(catalog: Any, checkpoint: Any, model: Any, update: str, erased: s
         [s.operation, s.target, s.new, len(s.neurons), len({layer for layer, _ in s.neurons})] for s in planned.steps
     ]
     show_rows(["operation", "target", "new", "neurons", "layers"], rows, as_json=False)
-    gates = [[one.gate, one.value, one.threshold, "passed" if one.passed else "failed"] for one in planned.gates]
-    show_rows(["gate", "value", "threshold", ""], gates, as_json=False)
+    show_gates(planned.gates)
+    if any(gate.forced for gate in planned.gates):
+        click.echo("By itself knedit refuses a plan that fails a gate; the demo forces this one, to show what it does.")
     return planned
 
 

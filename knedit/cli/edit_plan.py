@@ -189,8 +189,7 @@ def _show_outcomes(planned: Any) -> None:
     for target, why in planned.edit.config.get("left_out", {}).items():
         click.echo(f"Left out: {target}: {why}")
     if planned.gates:
-        gates = [[g.gate, g.value, g.threshold, _verdict(g)] for g in planned.gates]
-        show_rows(["gate", "value", "threshold", ""], gates, as_json=False)
+        show_gates(planned.gates)
 
 
 def _named(planned: Any, outcome: Any) -> str:
@@ -204,8 +203,11 @@ def _reach(outcome: Any) -> tuple[str, float, float]:
     return counts, min(prices), max(prices)
 
 
-def _verdict(gate: Any) -> str:
-    return "passed" if gate.passed else "failed, forced" if gate.forced else "failed"
+def show_gates(gates: Any) -> None:
+    """Print the gates that an edit was put through."""
+    verdicts = ["passed" if g.passed else "failed, forced" if g.forced else "failed" for g in gates]
+    rows = [[g.gate, g.value, g.threshold, verdict] for g, verdict in zip(gates, verdicts, strict=True)]
+    show_rows(["gate", "value", "threshold", ""], rows, as_json=False)
 
 
 def _layers(neurons: Any) -> str:

@@ -5,6 +5,7 @@ the share by which that of the held-out text rose. protected, earlier: the share
 earlier edits changed, that are still answered as before. success: the share of edited facts that answer as wished.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from knedit.starter.held_out import held_out_text
 TOKENS = 2_048  # of the held-out text
 FACTS = 1_000  # protected and earlier ones that are asked, at most
 _NAMED = 5
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +142,14 @@ def lost_targets(exam: Exam, before: Look, after: Look) -> dict[str, list[str]]:
 
 
 def check_gates(gates: Sequence[EditGate], lost: Mapping[str, Sequence[str]], where: str) -> None:
-    """Raise EditError naming the gates that failed, and facts, unless they were forced."""
+    """Raise EditError naming the gates that failed, and facts; those that were forced are told as a warning."""
+    for gate in gates:
+        if gate.forced:
+            logger.warning("%s: kept by force, though %s", where, _told(gate, lost))
     failed = [gate for gate in gates if not gate.passed and not gate.forced]
     if not failed:
         return
-    told = []
-    for gate in failed:
-        named = ", ".join(lost.get(gate.gate, ())[:_NAMED])
-        bound = GATES[gate.gate][0]
-        told.append(
-            f"{gate.gate} is {gate.value:.3g}, not {bound} {gate.threshold:g}" + (f" ({named})" if named else "")
-        )
+    told = [_told(gate, lost) for gate in failed]
     otherwise = "Edit fewer facts in one plan, let it leave out those that cost most (--on-failure skip)"
     if not any(gate.gate == "perplexity" for gate in failed):
         otherwise = "Plan it otherwise"
@@ -158,6 +158,13 @@ def check_gates(gates: Sequence[EditGate], lost: Mapping[str, Sequence[str]], wh
         where,
         f"{otherwise}, move the threshold (--gate {failed[0].gate}=X), or keep it all the same: --force.",
     )
+
+
+def _told(gate: EditGate, lost: Mapping[str, Sequence[str]]) -> str:
+    facts = lost.get(gate.gate, ())
+    named = ", ".join(facts[:_NAMED]) + (f" and {len(facts) - _NAMED} more" if len(facts) > _NAMED else "")
+    is_not = f"{gate.gate} is {gate.value:.3g}, not {GATES[gate.gate][0]} {gate.threshold:g}"
+    return f"{is_not} ({named})" if named else is_not
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from knedit.flows.describe import describe_edit
 from knedit.flows.edit import apply_edit, read_edit, solve_edit, try_edit
 from knedit.flows.evaluate import choose_probes, evaluate_edit, judge_try
 from knedit.flows.facts import import_file
+from knedit.flows.gates import check_gates
 from knedit.flows.goals import Wishes, find_goals
 from knedit.flows.plan import plan_edit
 from knedit.flows.plan_file import PlanRow, read_plan
@@ -26,6 +27,7 @@ from knedit.flows.stacking import Earlier, earlier_edits
 from knedit.flows.statistics import folder_of
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditTarget, Fact, Prompt, Relation, show_id
+from knedit.solved import EditGate
 from tests.flows.making import attributed, save_model
 
 LOOSE = Gating({"success": 0.0, "perplexity": 1e6, "protected": 0.0, "earlier": 0.0, "growth": 1e3})
@@ -193,7 +195,7 @@ def test_erasing_a_relation_solves_each_of_its_facts(catalog: Catalog, tmp_path:
 
 @pytest.mark.parametrize("thresholds", [{"perplexity": -1.0}, {"growth": 0.0}, {"success": 1.5}])
 def test_a_failing_gate_refuses_the_plan_unless_forced(
-    thresholds: dict[str, float], catalog: Catalog, tmp_path: Path
+    thresholds: dict[str, float], catalog: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoint, model = ready(catalog, tmp_path)
     strict = replace(CHOICES, columns=16, gating=Gating({**LOOSE.thresholds, **thresholds}))
@@ -202,14 +204,22 @@ def test_a_failing_gate_refuses_the_plan_unless_forced(
         plan(catalog, checkpoint, model, choices=strict)
     assert ("--on-failure skip" in raised.value.cure) == (name == "perplexity")
     assert catalog.edits() == []
+    assert "kept by force" not in caplog.text
     forced = replace(strict, gating=replace(strict.gating, forced=True))
     planned = read_edit(catalog, plan(catalog, checkpoint, model, choices=forced))
     assert [gate.gate for gate in planned.gates if gate.forced] == [name]
     assert planned.edit.config["gates"]["forced"] is True
+    assert f"plan: kept by force, though {name} is " in caplog.text
     apply_edit(catalog, planned, model, tmp_path / "edited")
     manifest = json.loads((tmp_path / "edited" / "knedit.json").read_text())
     assert [one["gate"] for one in manifest["edit"]["gates"] if one["forced"]] == [name]
     assert [gate.gate for gate in catalog.edit_gates(planned.edit.id) if gate.forced] == [name]
+
+
+def test_the_first_facts_that_fail_a_gate_are_named_and_the_others_counted() -> None:
+    gate = EditGate(1, "protected", 0.5, 1.0, passed=False)
+    with pytest.raises(EditError, match=r"protected is 0\.5, not at least 1 \(a, b, c, d, e and 2 more\)"):
+        check_gates([gate], {"protected": list("abcdefg"), "success": ["x"]}, "plan")
 
 
 def test_written_files_that_fail_a_gate_are_not_kept(catalog: Catalog, tmp_path: Path) -> None:
