@@ -3,12 +3,14 @@
 Shapes: n contexts, g groups, F neurons of a layer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 Groups = tuple[tuple[int, ...], ...]
+Chosen = dict[int, tuple[tuple[int, ...], float]]  # columns and their editability, by layer
+APART = 0.25  # of the editability of one mean key, which keys of several groups must have at least
 
 
 def alike(keys: Mapping[int, Tensor], *, least: float = 0.5) -> Groups:
@@ -32,3 +34,20 @@ def mean_keys(keys: Tensor, weights: Sequence[float], groups: Groups) -> Tensor:
     counts = torch.tensor(weights, dtype=torch.float64)
     chosen = [list(group) for group in groups]
     return torch.stack([(counts[some, None] * keys[some]).sum(0) / counts[some].sum() for some in chosen])
+
+
+def grouped(
+    keys: Mapping[int, Tensor], shared: Sequence[int], choose: Callable[[Groups], Chosen]
+) -> tuple[Groups, Chosen]:
+    """Return the groups of contexts that a fact is solved for, and its columns; of several only where none is too dear.
+
+    A key of its own may be so short that to answer it harms everything; the `shared` contexts are then solved by one.
+    """
+    groups = alike(keys)
+    chosen = choose(groups)
+    if len(groups) > 1:
+        one: Groups = (tuple(shared),)
+        other = choose(one)
+        if sum(e for _, e in chosen.values()) < APART * sum(e for _, e in other.values()):
+            return one, other
+    return groups, chosen

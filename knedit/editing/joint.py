@@ -22,7 +22,7 @@ from knedit.editing.asking import begins_with_subject, contexts_asked, query_of
 from knedit.editing.closed_form import factor_of, selector
 from knedit.editing.columns import choose_columns, editability
 from knedit.editing.decoys import decoys_of
-from knedit.editing.groups import Groups, alike, mean_keys
+from knedit.editing.groups import Chosen, Groups, grouped, mean_keys
 from knedit.editing.objectives import ending
 from knedit.editing.prior import bounds_of, subject_free
 from knedit.editing.recipe import Recipe
@@ -37,9 +37,7 @@ from knedit.models.model import Model
 from knedit.models.planting import keys_at_sites
 from knedit.models.prompting import Query
 
-Chosen = dict[int, tuple[tuple[int, ...], float]]  # columns and their editability, by layer
 MANY, LARGE = 25, 512  # facts of a plan, and columns of a layer, beyond which matrices are not kept for later use
-APART = 0.25  # of the editability of one mean key, which keys of several groups must have at least
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,7 +168,7 @@ class Plan:
             return chosen
 
         def price(fact: int, keys: Mapping[int, Tensor]) -> Mapping[int, float]:
-            groups[fact], chosen = _grouped(keys, shared[fact], partial(choose, fact, keys))
+            groups[fact], chosen = grouped(keys, shared[fact], partial(choose, fact, keys))
             columns[fact] = {layer: own for layer, (own, _) in chosen.items()}
             prices[fact] = {layer: e for layer, (_, e) in chosen.items()}
             return prices[fact]
@@ -372,23 +370,6 @@ class Plan:
         if decoys is not None and len(decoys):
             parts.append(decoys.double() * (self.recipe.pricing.decoys / len(decoys)) ** 0.5)
         return torch.cat(parts)
-
-
-def _grouped(
-    keys: Mapping[int, Tensor], shared: Sequence[int], choose: Callable[[Groups], Chosen]
-) -> tuple[Groups, Chosen]:
-    """Return the groups of contexts that a fact is solved for, and its columns; of several only where none is too dear.
-
-    A key of its own may be so short that to answer it harms everything; the `shared` contexts are then solved by one.
-    """
-    groups = alike(keys)
-    chosen = choose(groups)
-    if len(groups) > 1:
-        one: Groups = (tuple(shared),)
-        other = choose(one)
-        if sum(e for _, e in chosen.values()) < APART * sum(e for _, e in other.values()):
-            return one, other
-    return groups, chosen
 
 
 def _without(keys: Mapping[int, Tensor], layer: int) -> Mapping[int, Tensor]:

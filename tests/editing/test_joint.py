@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from knedit.editing import joint
+from knedit.editing import groups
 from knedit.editing.apply import edited
 from knedit.editing.around import Neighbours, Surroundings
 from knedit.editing.groups import alike, mean_keys
@@ -371,8 +371,8 @@ def test_forgetting_asks_no_other_wordings_that_begin_with_a_subject_of_one_toke
 def test_where_two_keys_are_too_dear_one_speaks_for_all_but_what_is_forgotten_at_the_texts_beginning(
     text: str, new: str | None, told: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joint, "alike", lambda _: ((0,), (1, 2, 3)))
-    monkeypatch.setattr(joint, "APART", 1e9)
+    monkeypatch.setattr(groups, "alike", lambda _: ((0,), (1, 2, 3)))
+    monkeypatch.setattr(groups, "APART", 1e9)
     model = tiny("llama")
     wish = replace(FORGET, new=new, texts=(text,))
     plan = Plan(model, around(model), replace(RECIPE, variety=Variety(3, 0), erasing=Variety(3, 0), rounds=0), [wish])
