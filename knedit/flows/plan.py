@@ -7,7 +7,7 @@ done is said before anything is stored. What was solved is stored with the plan,
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
@@ -29,7 +29,7 @@ from knedit.flows.statistics import Progress, find_statistics, kept_editions
 from knedit.flows.surroundings import around_of
 from knedit.flows.sweep import swept_layers
 from knedit.models.model import Model
-from knedit.records import Checkpoint, Edit, EditNeuron, EditTarget, Refinement
+from knedit.records import Checkpoint, Edit, EditNeuron, EditTarget, Refinement, fingerprint, show_id
 from knedit.solved import EditGate, EditValue
 
 logger = logging.getLogger(__name__)
@@ -133,6 +133,7 @@ def joint_config(draft: Draft, model: Model) -> dict[str, Any]:
         missing = choose_source(draft.catalog).edition
         editions |= {layer: missing for layer in recipe.layers if layer not in editions}
     config = {"layers": list(recipe.layers), "columns": recipe.columns, "steps": recipe.search.steps}
+    config["recipe"] = show_id(fingerprint("recipe", asdict(recipe)))  # prices and bounds, which versions change
     config["on_failure"] = draft.choices.on_failure
     config["around"] = around_of(draft.catalog, draft.joint.values(), draft.earlier)
     return {"joint": {**config, "statistics": sorted(set(editions.values()))}}

@@ -164,6 +164,8 @@ def _others(config: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]
     if then.get("statistics") != now.get("statistics"):
         kept, old = (", ".join(map(str, one.get("statistics", ()))) or "none" for one in (now, then))
         yield f"statistics are {kept}, were {old}"
+    if then.get("recipe") != now.get("recipe"):
+        yield "the recipe, its prices or bounds, is another than that of the knedit which planned it"
     if then.get("around") != now.get("around"):
         yield "facts around those edited are other in this catalog, or have other prompts"
     if left_out := config.get("left_out"):

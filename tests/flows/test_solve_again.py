@@ -115,6 +115,12 @@ def test_other_statistics_are_told(ready: Ready, tmp_path: Path, monkeypatch: py
     assert told.startswith("statistics are starter:")
 
 
+def test_another_recipe_is_told(ready: Ready, tmp_path: Path) -> None:
+    source = changed(ready, tmp_path / "source", lambda plan: plan["edit"]["config"]["joint"].update(recipe="0" * 16))
+    found = reproduce(ready.catalog, source, tmp_path / "again", solve=True)
+    assert found.versions == ("the recipe, its prices or bounds, is another than that of the knedit which planned it",)
+
+
 def test_nothing_of_a_private_erasure_is_told_and_it_cannot_be_solved_again(ready: Ready, tmp_path: Path) -> None:
     config = ready.planned.edit.config["joint"]
     prints = (config["around"], *config["statistics"], show_id(ready.planned.edit.id))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from knedit.catalog.store import Catalog
 from knedit.editing import recipe
 from knedit.editing.apply import edited
 from knedit.errors import CheckpointError, EditError
+from knedit.flows import solving
 from knedit.flows.checkpoint import add_checkpoint, load_checkpoint
 from knedit.flows.choices import Choices, Gating
 from knedit.flows.describe import describe_edit
@@ -145,6 +147,15 @@ def test_the_same_plan_is_not_solved_again_and_other_statistics_make_another(
     assert {path: path.stat().st_mtime_ns for path in folder_of(checkpoint.sha256).iterdir()} == before
     other = plan(catalog, checkpoint, model, choices=replace(CHOICES, columns=11))
     assert (other.id == edit.id, len(catalog.edits())) == (False, 2)
+
+
+def test_the_same_wishes_by_another_versions_recipe_are_another_plan(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, model = ready(catalog, tmp_path)
+    edit = plan(catalog, checkpoint, model)
+    monkeypatch.setattr(solving, "Recipe", partial(recipe.Recipe, margin=0.01))
+    assert plan(catalog, checkpoint, model).id != edit.id
 
 
 def test_neurons_of_protected_facts_are_no_plans(catalog: Catalog, tmp_path: Path) -> None:
