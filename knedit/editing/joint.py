@@ -183,7 +183,9 @@ class Plan:
             for layer, rows in target.keys.items():
                 self._mixture.add(layer, self._near_keys(rows, weights, groups[fact], decoys[fact].get(layer)))
             means = {layer: mean_keys(rows, weights, groups[fact]).float() for layer, rows in target.keys.items()}
-            kept = replace(target, keys={})  # thousands of facts' contexts would fill the memory
+            share = recipe.forgetting if wishes[fact].new is None else 1.0
+            offsets = {layer: share * offset for layer, offset in target.offsets.items()}
+            kept = replace(target, offsets=offsets, keys={})  # thousands of facts' contexts would fill the memory
             self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, kept))
             self._counts[wishes[fact].relation] += 1
         self._sought += sought

@@ -19,9 +19,9 @@ class Recipe:
     the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else, `ridge`
     how much less of their own change those are given whose change costs much. `together` facts are searched side by
     side; each is told from `decoys` near names. An erased answer is brought down to `margin` times what the model says
-    with a `neutral` word for the subject, and to no more than it says so in a share `usual` of the texts. What the
-    edited network says is then held against `holding`, a search of what is still missing, and corrected at most
-    `rounds` times.
+    with a `neutral` word for the subject, and to no more than it says so in a share `usual` of the texts. That is far
+    below the prior, so only a part `forgetting` of the vectors found is solved for. What the edited network says is
+    then held against `holding`, a search of what is still missing, and corrected at most `rounds` times.
     """
 
     layers: tuple[int, ...]
@@ -33,13 +33,14 @@ class Recipe:
     decoys: int = 24
     margin: float = 0.05
     usual: float = 0.25
+    forgetting: float = 0.9
     neutral: tuple[str, ...] = NEUTRAL
     search: Search = field(default_factory=Search)
     holding: Search = field(default_factory=lambda: Search(steps=8, stop=0.3, slack=0.8))
     rounds: int = ROUNDS
     pricing: Pricing = field(default_factory=Pricing)
     variety: Variety = field(default_factory=Variety)
-    erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8, bare=True))
+    erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8, behind=8, bare=True))
 
     def for_facts(self, n_layers: int, n_facts: int, n_erased: int = 0) -> "Recipe":
         """Return the recipe for so many facts of one model, those counted that its weights were given before.

@@ -49,14 +49,15 @@ class Context:
 class Variety:
     """How many contexts a wish is solved in beside its own texts, and what one of its own counts against those.
 
-    `prefixes` sentences go before the first text; every other wording has one before it too. With `bare` the answer is
-    looked at right behind the subject as well, with a mark between at most: whatever asks for it, in any language,
-    begins there.
+    `prefixes` sentences go before the first text; every other wording has one before it too, and so many of them as
+    `behind` tells are asked once more, behind another sentence. With `bare` the answer is looked at right behind the
+    subject as well, with a mark between at most: whatever asks for it, in any language, begins there.
     """
 
     prefixes: int = 3
     wordings: int = 5
     own_weight: float = 2.0
+    behind: int = 0
     bare: bool = False
 
 
@@ -101,6 +102,8 @@ def contexts_of(wish: Wish, sentences: Sequence[str], variety: Variety) -> list[
     for number, text in enumerate(others):
         after = said[variety.prefixes :][number : number + 1] if number % 2 == 0 else []
         found.append(Context(" ".join([*after, text]), 1.0))
+    unused = said[variety.prefixes + len(others) :]  # there may be fewer than wordings
+    found += [Context(f"{before} {text}", 1.0) for before, text in zip(unused, others[: variety.behind], strict=False)]
     if variety.bare:
         found += [Context(text, 1.0) for text in bare_texts(wish.subject) if text not in wish.texts]
     return found

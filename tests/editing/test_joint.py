@@ -1,6 +1,7 @@
 """Whole plans on tiny networks: wishes come true, the network stays as it was, failures have names."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -150,6 +151,18 @@ def test_forgetting_looks_right_behind_the_subject_too() -> None:
     assert not recipe.variety_of(WISH, at_answer=False).bare
 
 
+def test_wordings_are_asked_once_more_behind_other_sentences() -> None:
+    ways = ("France has {object}", "in France {object}", "they say France {object}")
+    wish = Wish("t", "France", ("the capital of France is {object}",), None, "Paris", ways)
+    sentences = [f"{number} ." for number in range(8)]
+    few, more = ([c.text for c in contexts_of(wish, sentences, Variety(1, 3, behind=n))] for n in (0, 2))
+    assert more[: len(few)] == few
+    assert [text.partition(" . ")[2] for text in more[len(few) :]] == list(ways[:2])
+    before = [text.partition(" . ")[0] for text in more if " . " in text]
+    assert len(set(before)) == len(before) == 1 + 2 + 2
+    assert len(contexts_of(wish, sentences[:4], Variety(1, 3, behind=2))) == len(few)
+
+
 def test_a_neutral_word_takes_a_capital_where_a_sentence_begins() -> None:
     assert without_subject("France has {object}", "France", "it") == "It has {object}"
     assert without_subject("so big. France has {object}", "France", "it") == "so big. It has {object}"
@@ -234,6 +247,20 @@ def test_a_key_that_is_nothing_on_a_layers_columns_is_given_nothing_there() -> N
     silent.solved[0] = replace(one, keys={n: torch.cat([keys, torch.zeros_like(keys)]) for n, keys in one.keys.items()})
     for change, same in zip(plan.changes(), silent.changes(), strict=True):
         torch.testing.assert_close(change.new, same.new)
+
+
+def test_a_part_of_what_is_found_for_an_erasure_is_solved_for_and_all_of_an_updates() -> None:
+    def found(part: float) -> list[Mapping[int, torch.Tensor]]:
+        model = tiny("llama")
+        plan = Plan(model, around(model), replace(RECIPE, forgetting=part), [WISH, FORGET])
+        plan.search([WISH, FORGET])
+        return [one.target.offsets for one in plan.solved]
+
+    (told, forgotten), (same, half) = found(1.0), found(0.5)
+    for layer in RECIPE.layers:
+        assert torch.equal(told[layer], same[layer])
+        assert forgotten[layer].any()
+        torch.testing.assert_close(half[layer], forgotten[layer] / 2)
 
 
 def test_a_search_asks_for_no_gradient_of_the_networks_own() -> None:
