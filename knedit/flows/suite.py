@@ -142,9 +142,7 @@ def _planned(run: Run, size: int) -> Ran:
             context = replace(run.context(able, able[:first]), searched=tally.tell)
             solution = solve_cases(run.model, run.solver, plan, context)
             put(solution.changes)
-            solution = replace(
-                solution, changes=()
-            )  # the vectors would fill the memory, of all plans or of a large one
+            solution = replace(solution, changes=())  # all plans' vectors, or a large one's, would fill the memory
             solutions += [solution] * len(plan)
             tally.add(*plan)
         give_back()
