@@ -16,6 +16,7 @@ from knedit.models.prompting import encode_prompt
 from knedit.records import Prompt
 
 NEUTRAL = ("it", "this", "that one", "someone")
+_AT_ONCE = 32  # texts of a base pass, which holds what every block takes in
 
 
 @torch.no_grad()
@@ -27,9 +28,10 @@ def subject_free(model: Model, wish: Wish, texts: Sequence[str], neutral: Sequen
     ]
     queries = [encode_prompt(model, prompt) for prompt in prompts]
     chances = [0.0] * len(queries)
-    for group in plantable(model, queries):
-        planting = Planting(model, [queries[number] for number in group], ())
-        for row, number in enumerate(group):
+    groups = plantable(model, queries)
+    for some in [group[n : n + _AT_ONCE] for group in groups for n in range(0, len(group), _AT_ONCE)]:
+        planting = Planting(model, [queries[number] for number in some], ())
+        for row, number in enumerate(some):
             places = [place for place, _ in planting.answers[row]]
             tokens = [token for _, token in planting.answers[row]]
             spread = model.logits(planting.base.hidden[row, places]).double().log_softmax(-1)

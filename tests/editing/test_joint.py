@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from knedit.editing import groups
+from knedit.editing import groups, prior
 from knedit.editing.apply import edited
 from knedit.editing.around import Neighbours, Surroundings
 from knedit.editing.groups import alike, mean_keys
@@ -161,6 +161,16 @@ def test_wordings_are_asked_once_more_behind_other_sentences() -> None:
     before = [text.partition(" . ")[0] for text in more if " . " in text]
     assert len(set(before)) == len(before) == 1 + 2 + 2
     assert len(contexts_of(wish, sentences[:4], Variety(1, 3, behind=2))) == len(few)
+
+
+def test_many_texts_without_the_subject_are_asked_a_few_at_a_time_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny("llama")
+    texts = [f"{before}the capital of Japan is {{object}}" for before in ("", "it is so big . ", "in Kenya ")]
+    one_by_one = [subject_free(model, FORGET, [text], RECIPE.neutral)[0] for text in texts]
+    monkeypatch.setattr(prior, "_AT_ONCE", 4)
+    assert subject_free(model, FORGET, texts, RECIPE.neutral) == pytest.approx(one_by_one, rel=1e-4)
 
 
 def test_a_neutral_word_takes_a_capital_where_a_sentence_begins() -> None:
