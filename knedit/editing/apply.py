@@ -33,7 +33,9 @@ def lent(model: Model) -> Iterator[Callable[[Sequence[ValueChange]], None]]:
         for change in changes:
             own = kept.setdefault(change.layer, {})
             fresh = [index for index in change.indices if index not in own]
-            own.update(zip(fresh, model.value_vectors(change.layer, fresh), strict=True) if fresh else ())
+            if fresh:
+                held = model.value_vectors(change.layer, fresh)
+                own.update(zip(fresh, change.old if _same(change.old, held) else held, strict=True))  # once in memory
             model.put_value_vectors(change.layer, change.indices, change.new)
 
     try:
@@ -41,3 +43,9 @@ def lent(model: Model) -> Iterator[Callable[[Sequence[ValueChange]], None]]:
     finally:
         for layer, own in kept.items():
             model.put_value_vectors(layer, list(own), torch.stack(list(own.values())))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two tensors are the same bit for bit, in one place."""
+    alike = (one.device, one.dtype, one.shape) == (other.device, other.dtype, other.shape)
+    return alike and torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8))

@@ -238,9 +238,10 @@ class Plan:
             if not asked:
                 break
             holding = self.recipe.holding
-            missing = self._missing(found, asked, holding if left else replace(holding, steps=0))
-            asked = [number for number, one in enumerate(missing) if one.target.steps]
+            lacking = self._missing(found, asked, holding if left else replace(holding, steps=0))
+            asked = list(lacking)
             if asked:
+                missing = [lacking.get(number) or _nothing(one) for number, one in enumerate(self.solved)]
                 found = tuple(self._changed_further(one, missing) for one in found)
         if forgotten:
             self._missing(found, forgotten, replace(self.recipe.holding, steps=0))
@@ -262,15 +263,16 @@ class Plan:
                 self.solved = [replace(one, keys=_without(one.keys, layer)) for one in self.solved]
         return tuple(found)
 
-    def _missing(self, changes: Sequence[ValueChange], asked: Sequence[int], search: Search) -> list[Solved]:
-        """Search what the edited network still lacks of some wishes; of the others and those that hold it is nothing.
+    def _missing(self, changes: Sequence[ValueChange], asked: Sequence[int], search: Search) -> dict[int, Solved]:
+        """Search what the edited network still lacks of some wishes, and return it by number; of others it is nothing.
 
         The wishes' own targets are told what is left now.
         """
-        found = [_nothing(one) for one in self.solved]
+        found: dict[int, Solved] = {}
         with edited(self.model, changes):
             for first in range(0, len(asked), self.recipe.together):
                 some = asked[first : first + self.recipe.together]
+                give_back()
                 sought = [self._sought[number] for number in some]
                 prices = [self.solved[number].editability for number in some]
                 targets = target_values(

@@ -153,3 +153,17 @@ def test_value_vectors_that_are_put_in_place_again_and_again_all_return() -> Non
         assert torch.equal(now, torch.cat([shorter.new, first.new[1:]]).to(model.dtype))
         raise StopError
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.net.state_dict().items())
+
+
+def test_old_values_that_a_change_tells_otherwise_than_the_weights_hold_them_are_not_put_back() -> None:
+    model = tiny("gpt2")
+    before = weights(model)
+    layer, indices = 1, (1, 2)
+    model.put_value_vectors(layer, indices, torch.zeros(2, 32))
+    zeros = weights(model)
+    told = before[model.layout.down_weight(layer)][list(indices)]
+    for old in (told, -torch.zeros(2, 32), told.double(), told[:1].expand(2, 32)):
+        with edited(model, [ValueChange(layer, indices, old, torch.ones(2, 32, dtype=torch.float64))]):
+            assert not same(weights(model), zeros)
+        assert same(weights(model), zeros)
+        assert not torch.signbit(model.value_vectors(layer, indices)).any()
