@@ -11,6 +11,7 @@ from knedit.editing.solve import ValueChange
 from knedit.errors import EditError
 from knedit.evaluation.cases import Case, Rewrite
 from knedit.evaluation.look import look
+from knedit.flows import suite
 from knedit.flows.suite import Run, run_cases
 from knedit.flows.suite_report import SuiteWish, evaluate_suite, summarise_suite
 from knedit.flows.suite_solvers import SolvedRewrites, SuiteContext, embedding, random_neurons
@@ -88,7 +89,11 @@ def test_single_edits_are_measured_each_alone(model: Model, file: Path) -> None:
     assert ran.records[0].after["em"] != ran.records[0].before["em"]
 
 
-def test_a_sequence_measures_the_final_weights_with_each_plan_on_the_last(model: Model, file: Path) -> None:
+@pytest.mark.parametrize("together", [suite.LOOKS, 3])
+def test_a_sequence_measures_the_final_weights_with_each_plan_on_the_last(
+    model: Model, file: Path, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "LOOKS", together)
     run = run_of(model, file, mode="sequence", plan_size=3)
     ran = run_cases(run)
     (whole,) = towards(model, [case.rewrite for case in run.cases], SuiteContext(lambda _: [])).changes
