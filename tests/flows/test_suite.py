@@ -89,11 +89,11 @@ def test_single_edits_are_measured_each_alone(model: Model, file: Path) -> None:
     assert ran.records[0].after["em"] != ran.records[0].before["em"]
 
 
-@pytest.mark.parametrize("together", [suite.LOOKS, 3])
+@pytest.mark.parametrize("at_once", [suite.LOOKS, 3])
 def test_a_sequence_measures_the_final_weights_with_each_plan_on_the_last(
-    model: Model, file: Path, together: int, monkeypatch: pytest.MonkeyPatch
+    model: Model, file: Path, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite, "LOOKS", together)
+    monkeypatch.setattr(suite, "LOOKS", at_once)
     run = run_of(model, file, mode="sequence", plan_size=3)
     ran = run_cases(run)
     (whole,) = towards(model, [case.rewrite for case in run.cases], SuiteContext(lambda _: [])).changes
