@@ -1,6 +1,6 @@
 """knedit demo: the whole way on a real model, told step by step, from facts to a patched checkpoint."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,7 @@ def _plan_anew(catalog: Any, checkpoint: Any, model: Any, update: str, erased: s
         [s.operation, s.target, s.new, len(s.neurons), len({layer for layer, _ in s.neurons})] for s in planned.steps
     ]
     show_rows(["operation", "target", "new", "neurons", "layers"], rows, as_json=False)
-    show_gates(planned.gates)
+    show_gates(map(asdict, planned.gates))
     if any(gate.forced for gate in planned.gates):
         click.echo("By itself knedit refuses a plan that fails a gate; the demo forces this one, to show what it does.")
     return planned

@@ -1,5 +1,7 @@
 """knedit edit plan: wishes, choices and gates as options; and how a plan looks, what was chosen and why."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +191,7 @@ def _show_outcomes(planned: Any) -> None:
     for target, why in planned.edit.config.get("left_out", {}).items():
         click.echo(f"Left out: {target}: {why}")
     if planned.gates:
-        show_gates(planned.gates)
+        show_gates(map(asdict, planned.gates))
 
 
 def _named(planned: Any, outcome: Any) -> str:
@@ -203,11 +205,14 @@ def _reach(outcome: Any) -> tuple[str, float, float]:
     return counts, min(prices), max(prices)
 
 
-def show_gates(gates: Any) -> None:
-    """Print the gates that an edit was put through."""
-    verdicts = ["passed" if g.passed else "failed, forced" if g.forced else "failed" for g in gates]
-    rows = [[g.gate, g.value, g.threshold, verdict] for g, verdict in zip(gates, verdicts, strict=True)]
+def show_gates(gates: Iterable[Mapping[str, Any]]) -> None:
+    """Print the gates that an edit was put through, as tables."""
+    rows = [[one["gate"], one["value"], one["threshold"], _verdict(one)] for one in gates]
     show_rows(["gate", "value", "threshold", ""], rows, as_json=False)
+
+
+def _verdict(gate: Mapping[str, Any]) -> str:
+    return "passed" if gate["passed"] else "failed, forced" if gate["forced"] else "failed"
 
 
 def _layers(neurons: Any) -> str:

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from knedit.cli.edit_plan import read_gate
+from knedit.cli.edit_plan import read_gate, show_gates
 from knedit.cli.judged import show_judged
 from knedit.cli.options import json_option, with_catalog
 from knedit.cli.publish import ask_password
-from knedit.cli.show import show_json, show_rows
+from knedit.cli.show import show_json
 from knedit.records import show_id
 
 _PATH = click.Path(path_type=Path)
@@ -69,7 +69,6 @@ def _show(shipped: Any, output: Path, *, as_json: bool) -> None:
         show_json({"checkpoint": child, "folder": str(output), "signed": shipped.signed, "gates": gates})
         return
     show_judged(shipped.judged, as_json=False)
-    rows = [[one["gate"], one["value"], one["threshold"], "passed" if one["passed"] else "failed"] for one in gates]
-    show_rows(["gate", "value", "threshold", ""], rows, as_json=False)
+    show_gates(gates)
     signed = ", signed" if shipped.signed else ""
     click.echo(f"Shipped and verified{signed}: {output} ({child.name}, {show_id(child.id)})")

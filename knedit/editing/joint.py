@@ -216,12 +216,11 @@ class Plan:
     def changes(self, *, once: bool = False) -> tuple[ValueChange, ...]:
         """Return the value vectors that give every searched wish its vectors, and what the edited network lacked still.
 
-        Called `once`, a plan without corrections lets go layer by layer of what it is solved from, and can be asked
-        nothing more.
-
         A wish's target tells then what the edited network leaves of it. Updates alone are corrected: what is to be
         forgotten is searched far below what it may be, and chasing that further, with the others' changes in place,
         harms their relations more than it helps (SmolLM2, 50 facts: 25 % of siblings' answers lost instead of 20 %).
+        Asked `once`, a plan without corrections lets go, layer by layer, of what it is solved from, and can be asked
+        for nothing more.
         """
         self._factors.clear()
         self._enter(frozenset())
