@@ -69,10 +69,12 @@ class Region:
 
     def noise(self, layer: int) -> Noise:
         """Return M of a layer; it is made anew, for in float64 a relation's keys would be much of a plan's memory."""
-        known = self._known
-        others = known.without(self._subjects, layer) if known else None
-        prompts = known.around.get(layer) if known else None
-        return noise_of(self._around.statistics, layer, self._pricing, others, prompts)
+        others = self._known.without(self._subjects, layer) if self._known else None
+        return noise_of(self._around.statistics, layer, self._pricing, others, self.prompts(layer))
+
+    def prompts(self, layer: int) -> Tensor | None:
+        """Return the keys [n, F] at other tokens of the relation's prompts; None where none are known."""
+        return self._known.around.get(layer) if self._known else None
 
 
 class Mixture:
@@ -93,11 +95,18 @@ class Mixture:
         """Count in what one wish alone must be told from: priced keys [n, F]."""
         self._add(layer, keys, 1)
 
-    def add_region(self, region: Region, count: int) -> None:
-        """Count in what so many wishes of one region must all say little to, and the wishes."""
+    def add_region(self, region: Region, count: int, *, whole: int = 0) -> None:
+        """Count in what so many wishes of one region must all say little to, and the wishes.
+
+        Given how many wishes the `whole` plan has, the region's prompts count besides as much as if all were its own:
+        by what a relation is asked, any fact of the plan can be called up.
+        """
         self._count += count
         for layer in self._totals:
             self._add(layer, region.noise(layer).single, count)
+            prompts = region.prompts(layer)
+            if whole and prompts is not None and len(prompts):
+                self._add(layer, prompts.double() * (self._pricing.asked_by / len(prompts)) ** 0.5, whole)
 
     def _add(self, layer: int, keys: Tensor, times: int) -> None:
         assert not self._settled

@@ -120,6 +120,7 @@ class Plan:
     def __init__(self, model: Model, around: Surroundings, recipe: Recipe, wishes: Sequence[Wish]) -> None:
         self.model, self.around, self.recipe = model, around, recipe
         self.subjects = frozenset(wish.subject for wish in wishes)
+        self._wholes = {wish.relation: len(wishes) for wish in wishes if wish.new is None}
         self.solved: list[Solved] = []
         self._sought: list[Sought] = []
         self._groups: list[Groups] = []
@@ -183,9 +184,7 @@ class Plan:
             for layer, rows in target.keys.items():
                 self._mixture.add(layer, self._near_keys(rows, weights, groups[fact], decoys[fact].get(layer)))
             means = {layer: mean_keys(rows, weights, groups[fact]).float() for layer, rows in target.keys.items()}
-            share = recipe.forgetting if wishes[fact].new is None else 1.0
-            offsets = {layer: share * offset for layer, offset in target.offsets.items()}
-            kept = replace(target, offsets=offsets, keys={})  # thousands of facts' contexts would fill the memory
+            kept = replace(target, keys={})  # thousands of facts' contexts would fill the memory
             self.solved.append(Solved(wishes[fact], columns[fact], prices[fact], means, kept))
             self._counts[wishes[fact].relation] += 1
         self._sought += sought
@@ -350,7 +349,7 @@ class Plan:
         for relation in self._regions.keys() - relations:
             region = self._regions.pop(relation)
             if self._counts[relation]:
-                self._mixture.add_region(region, self._counts.pop(relation))
+                self._mixture.add_region(region, self._counts.pop(relation), whole=self._wholes.get(relation, 0))
         for relation in sorted(relations - self._regions.keys()):
             self._regions[relation] = Region(self.around, self.recipe.pricing, relation, self.subjects)
 

@@ -19,9 +19,9 @@ class Recipe:
     the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else, `ridge`
     how much less of their own change those are given whose change costs much. `together` facts are searched side by
     side; each is told from `decoys` near names. An erased answer is brought down to `margin` times what the model says
-    with a `neutral` word for the subject, and to no more than it says so in a share `usual` of the texts. That is far
-    below the prior, so only a part `forgetting` of the vectors found is solved for. What the edited network says is
-    then held against `holding`, a search of what is still missing, and corrected at most `rounds` times.
+    with a `neutral` word for the subject, and to no more than it says so in a share `usual` of the texts. What the
+    edited network says is then held against `holding`, a search of what is still missing, and corrected at most
+    `rounds` times.
     """
 
     layers: tuple[int, ...]
@@ -33,7 +33,6 @@ class Recipe:
     decoys: int = 24
     margin: float = 0.05
     usual: float = 0.25
-    forgetting: float = 0.9
     neutral: tuple[str, ...] = NEUTRAL
     search: Search = field(default_factory=Search)
     holding: Search = field(default_factory=lambda: Search(steps=8, stop=0.3, slack=0.8))
@@ -47,9 +46,12 @@ class Recipe:
 
         What an answer does to its own surroundings it does alone, but what all of them do to running text adds up: the
         more facts, the more layers share them, the more text counts beside the rest, and the less a fact may cost.
-        `n_erased` of them are to be forgotten: to say less of one thing does less to running text than to say another.
+        `n_erased` of them are to be forgotten: to say less of one thing does less to running text than to say another,
+        but the relations' prompts are worth as much more as text is, by its root.
         """
-        price = replace(self.pricing, text=self.pricing.text * crowded(n_facts - (1 - FORGOTTEN) * n_erased))
+        crowd = crowded(n_facts - (1 - FORGOTTEN) * n_erased)
+        asked_by = self.pricing.prompts * (crowd - 1) ** 0.5 if n_erased else 0.0
+        price = replace(self.pricing, text=self.pricing.text * crowd, asked_by=asked_by)
         fall = (self.pricing.text / price.text) ** 0.5  # a price raises all damage
         dear = DEAR * min(n_facts / SOME, 1.0) ** 2 * fall
         share = min(n_facts / MANY, 1.0)

@@ -176,8 +176,8 @@ class Pricing:
     other's, all later tokens attend to what becomes of them, and means over all tokens would not show them. `prompts`
     are the other tokens of the relation's prompts, `kept` the facts that must stay. All of them are means over their
     keys, but for those of kept facts, which count one by one, and all together `kept_all` at most: beyond, hundreds of
-    them would leave nothing else to count. `ridge` is relative to the mean of the diagonal of
-    subjects and text.
+    them would leave nothing else to count. `asked_by` are prompts once more, those of every relation of which a plan
+    forgets facts, whatever its share of the plan. `ridge` is relative to the mean of the diagonal of subjects and text.
     """
 
     subjects: float = 1.0
@@ -185,6 +185,7 @@ class Pricing:
     first: float = 1.0
     relation: float = 3.0
     prompts: float = 3.0
+    asked_by: float = 0.0
     contexts: float = 1.0
     decoys: float = 4.0
     kept: float = 1.0

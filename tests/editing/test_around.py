@@ -1,5 +1,7 @@
 """What a plan must say little to: one relation's surroundings, and the mean over a plan's wishes."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -59,6 +61,20 @@ def test_a_plans_noise_is_the_mean_of_its_wishes_own() -> None:
     mixture.add_region(second, 1)
     each = [region.noise(0).beside(keys) for region, keys in zip((first, first, second), own, strict=True)]
     torch.testing.assert_close(whole(mixture.noise(0, subjects)), sum(map(whole, each)) / 3, rtol=1e-5, atol=1e-6)
+
+
+def test_prompts_of_a_relation_in_which_facts_are_forgotten_count_whatever_its_share() -> None:
+    pricing = replace(PRICING, asked_by=7)
+    around = surroundings()
+    regions = [Region(around, pricing, name, frozenset()) for name in "ab"]
+    told = rows(4, 4)
+    found = []
+    for wholes in ((0, 0), (20, 20)):
+        mixture = Mixture(around, pricing, [0], 5)
+        for region, count, all_ in zip(regions, (1, 19), wholes, strict=True):
+            mixture.add_region(region, count, whole=all_)
+        found.append(whole(mixture.noise(0, frozenset())))
+    torch.testing.assert_close(found[1] - found[0], 7 * told.T @ told / 4, rtol=1e-5, atol=1e-5)
 
 
 def test_few_kept_facts_count_one_by_one_and_many_a_bounded_sum() -> None:

@@ -1,7 +1,6 @@
 """Whole plans on tiny networks: wishes come true, the network stays as it was, failures have names."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 
 from knedit.editing import groups, prior
 from knedit.editing.apply import edited
-from knedit.editing.around import Neighbours, Surroundings
+from knedit.editing.around import Mixture, Neighbours, Region, Surroundings
 from knedit.editing.groups import alike, mean_keys
 from knedit.editing.joint import Plan, Solution, solve_wishes
 from knedit.editing.prior import bounds_of, subject_free, without_subject
@@ -259,18 +258,20 @@ def test_a_key_that_is_nothing_on_a_layers_columns_is_given_nothing_there() -> N
         torch.testing.assert_close(change.new, same.new)
 
 
-def test_a_part_of_what_is_found_for_an_erasure_is_solved_for_and_all_of_an_updates() -> None:
-    def found(part: float) -> list[Mapping[int, torch.Tensor]]:
-        model = tiny("llama")
-        plan = Plan(model, around(model), replace(RECIPE, forgetting=part), [WISH, FORGET])
-        plan.search([WISH, FORGET])
-        return [one.target.offsets for one in plan.solved]
+def test_prompts_count_besides_where_facts_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    def counted(mixture: Mixture, region: Region, count: int, *, whole: int = 0) -> None:
+        seen.append((region.others, count, whole))
+        original(mixture, region, count, whole=whole)
 
-    (told, forgotten), (same, half) = found(1.0), found(0.5)
-    for layer in RECIPE.layers:
-        assert torch.equal(told[layer], same[layer])
-        assert forgotten[layer].any()
-        torch.testing.assert_close(half[layer], forgotten[layer] / 2)
+    seen: list[tuple[list[str], int, int]] = []
+    original = Mixture.add_region
+    monkeypatch.setattr(Mixture, "add_region", counted)
+    model = tiny("llama")
+    wishes = [replace(WISH, relation="told"), replace(FORGET, relation="forgotten")]
+    plan = Plan(model, around(model), replace(RECIPE, rounds=0), wishes)
+    plan.search(wishes)
+    plan.changes()
+    assert sorted(seen) == [([], 1, 0), ([], 1, 2)]
 
 
 def test_a_search_asks_for_no_gradient_of_the_networks_own() -> None:
@@ -326,6 +327,8 @@ def test_the_more_facts_the_more_layers_and_text_and_the_less_may_one_cost() -> 
     forgotten = Recipe((3,)).for_facts(30, 60, n_erased=60)
     assert forgotten.pricing.text == pytest.approx(Recipe((3,)).pricing.text * crowded(30))
     assert forgotten.layers == Recipe((3,)).for_facts(30, 60).layers
+    assert forgotten.pricing.asked_by > 5 * Recipe((3,)).for_facts(30, 2, n_erased=2).pricing.asked_by > 0
+    assert many.pricing.asked_by == 0
     assert 0 < one.search.worth < 5e-4 < many.search.worth < Recipe((3,)).for_facts(30, 10).search.worth
     assert (one.holding.worth, many.holding.worth) == (one.search.worth, many.search.worth)
     assert (one.rounds, many.rounds, many.in_full().rounds) == (ROUNDS, 0, ROUNDS)
