@@ -95,18 +95,18 @@ class Mixture:
         """Count in what one wish alone must be told from: priced keys [n, F]."""
         self._add(layer, keys, 1)
 
-    def add_region(self, region: Region, count: int, *, whole: int = 0) -> None:
+    def add_region(self, region: Region, count: int, *, besides: int = 0) -> None:
         """Count in what so many wishes of one region must all say little to, and the wishes.
 
-        Given how many wishes the `whole` plan has, the region's prompts count besides as much as if all were its own:
-        by what a relation is asked, any fact of the plan can be called up.
+        The region's prompts count `besides` as they do for so many wishes: for all of a plan's where each fact of it,
+        of whatever relation, may disturb what this one is asked by.
         """
         self._count += count
         for layer in self._totals:
             self._add(layer, region.noise(layer).single, count)
             prompts = region.prompts(layer)
-            if whole and prompts is not None and len(prompts):
-                self._add(layer, prompts.double() * (self._pricing.asked_by / len(prompts)) ** 0.5, whole)
+            if besides and prompts is not None and len(prompts):
+                self._add(layer, prompts.double() * (self._pricing.asked_by / len(prompts)) ** 0.5, besides)
 
     def _add(self, layer: int, keys: Tensor, times: int) -> None:
         assert not self._settled

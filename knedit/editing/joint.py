@@ -120,7 +120,8 @@ class Plan:
     def __init__(self, model: Model, around: Surroundings, recipe: Recipe, wishes: Sequence[Wish]) -> None:
         self.model, self.around, self.recipe = model, around, recipe
         self.subjects = frozenset(wish.subject for wish in wishes)
-        self._wholes = {wish.relation: len(wishes) for wish in wishes if wish.new is None}
+        self._forgetting = frozenset(wish.relation for wish in wishes if wish.new is None)
+        self._planned = len(wishes)
         self.solved: list[Solved] = []
         self._sought: list[Sought] = []
         self._groups: list[Groups] = []
@@ -349,7 +350,8 @@ class Plan:
         for relation in self._regions.keys() - relations:
             region = self._regions.pop(relation)
             if self._counts[relation]:
-                self._mixture.add_region(region, self._counts.pop(relation), whole=self._wholes.get(relation, 0))
+                besides = self._planned if relation in self._forgetting else 0
+                self._mixture.add_region(region, self._counts.pop(relation), besides=besides)
         for relation in sorted(relations - self._regions.keys()):
             self._regions[relation] = Region(self.around, self.recipe.pricing, relation, self.subjects)
 

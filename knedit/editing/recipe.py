@@ -47,7 +47,8 @@ class Recipe:
         What an answer does to its own surroundings it does alone, but what all of them do to running text adds up: the
         more facts, the more layers share them, the more text counts beside the rest, and the less a fact may cost.
         `n_erased` of them are to be forgotten: to say less of one thing does less to running text than to say another,
-        but the relations' prompts are worth as much more as text is, by its root.
+        but the relations' prompts are worth as much more as text is, by its root. Measured on SmolLM2-135M, 50 facts of
+        13 relations: 3 of 21 known other answers are lost, 4 at a third of that price, 7 without it.
         """
         crowd = crowded(n_facts - (1 - FORGOTTEN) * n_erased)
         asked_by = self.pricing.prompts * (crowd - 1) ** 0.5 if n_erased else 0.0

@@ -69,10 +69,10 @@ def test_prompts_of_a_relation_in_which_facts_are_forgotten_count_whatever_its_s
     regions = [Region(around, pricing, name, frozenset()) for name in "ab"]
     told = rows(4, 4)
     found = []
-    for wholes in ((0, 0), (20, 20)):
+    for besides in (0, 20):
         mixture = Mixture(around, pricing, [0], 5)
-        for region, count, all_ in zip(regions, (1, 19), wholes, strict=True):
-            mixture.add_region(region, count, whole=all_)
+        for region, count in zip(regions, (1, 19), strict=True):
+            mixture.add_region(region, count, besides=besides)
         found.append(whole(mixture.noise(0, frozenset())))
     torch.testing.assert_close(found[1] - found[0], 7 * told.T @ told / 4, rtol=1e-5, atol=1e-5)
 

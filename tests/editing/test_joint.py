@@ -259,9 +259,9 @@ def test_a_key_that_is_nothing_on_a_layers_columns_is_given_nothing_there() -> N
 
 
 def test_prompts_count_besides_where_facts_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    def counted(mixture: Mixture, region: Region, count: int, *, whole: int = 0) -> None:
-        seen.append((region.others, count, whole))
-        original(mixture, region, count, whole=whole)
+    def counted(mixture: Mixture, region: Region, count: int, *, besides: int = 0) -> None:
+        seen.append((region.others, count, besides))
+        original(mixture, region, count, besides=besides)
 
     seen: list[tuple[list[str], int, int]] = []
     original = Mixture.add_region
