@@ -40,14 +40,16 @@ class Surroundings:
 
     `neighbours` is asked for one relation after the other, so that not all their keys are held at once. `kept` are
     facts that must stay as they are, protected ones and those that earlier edits changed: their keys are priced one by
-    one. `barred` are columns of a layer that no wish may have; `spent` are those that earlier edits changed, which a
-    plan may change besides those that it chooses: they are no one's any more, and the more columns, the less harm.
+    one. `elsewhere` are facts of relations that are not edited, to which every wish shall say little. `barred` are
+    columns of a layer that no wish may have; `spent` are those that earlier edits changed, which a plan may change
+    besides those that it chooses: they are no one's any more, and the more columns, the less harm.
     """
 
     statistics: Statistics
     sentences: Sequence[str]
     neighbours: Callable[[str], Neighbours | None] = _nobody
     kept: Neighbours | None = None
+    elsewhere: Neighbours | None = None
     barred: Mapping[int, frozenset[int]] = field(default_factory=dict)
     spent: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
@@ -70,7 +72,13 @@ class Region:
     def noise(self, layer: int) -> Noise:
         """Return M of a layer; it is made anew, for in float64 a relation's keys would be much of a plan's memory."""
         others = self._known.without(self._subjects, layer) if self._known else None
-        return noise_of(self._around.statistics, layer, self._pricing, others, self.prompts(layer))
+        found = noise_of(self._around.statistics, layer, self._pricing, others, self.prompts(layer))
+        elsewhere = self._around.elsewhere
+        if elsewhere is not None:
+            keys = (elsewhere.without(self._subjects, layer), elsewhere.around.get(layer))
+            for some in (one for one in keys if one is not None and len(one)):
+                found = found.beside(some.double() * (self._pricing.elsewhere / len(some)) ** 0.5)
+        return found
 
     def prompts(self, layer: int) -> Tensor | None:
         """Return the keys [n, F] at other tokens of the relation's prompts; None where none are known."""

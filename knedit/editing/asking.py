@@ -12,9 +12,12 @@ from knedit.models.prompting import Query, encode_prompt
 from knedit.records import Prompt
 
 
-def query_of(model: Model, wish: Wish, text: str) -> Query:
-    """Return the query of one of a wish's texts, whose site is where an edit acts on it. Raises ModelError."""
-    prompt = Prompt.make(0, "attribute", text, wish.answer)
+def query_of(model: Model, wish: Wish, text: str, answer: str | None = None) -> Query:
+    """Return the query of one of a wish's texts, or of another answer's, whose site is where an edit acts on it.
+
+    Raises ModelError.
+    """
+    prompt = Prompt.make(0, "attribute", text, answer or wish.answer)
     where = "answer" if model.at_answer else "subject"
     return encode_prompt(model, prompt, where=where, subject=wish.subject)
 

@@ -195,13 +195,14 @@ class Plan:
         contexts, asked = contexts_asked(self.model, wish, self.around.sentences, self.recipe)
         queries = tuple(asked)
         weights = tuple(context.weight for context in contexts)
+        kept = tuple(query_of(self.model, wish, text, answer) for text, answer in wish.besides)
         if wish.new is None:
             texts = [context.text for context in contexts]
             priors = subject_free(self.model, wish, texts, self.recipe.neutral)
             spare = max(-math.log(self.recipe.margin) - self.recipe.search.good, 0.0)  # so that what is good is no more
             bounds = bounds_of(priors, margin=self.recipe.margin, share=self.recipe.usual)
-            return Sought(queries, weights, "erase", bounds, spare)
-        return Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update")
+            return Sought(queries, weights, "erase", bounds, spare, kept)
+        return Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update", kept=kept)
 
     def _for_one_key(self, sought: Sought) -> list[int]:
         """Return the contexts that a single key speaks for: those that begin with the subject for new answers alone.

@@ -25,10 +25,10 @@ WORD_END = -1  # in an answer's place: the word before it shall end
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """What one context's answer tokens were, where they are due, and for forgetting: the spread to end with, [V].
+    """What one context's answer tokens were, where they are due, and the spread `target` [V] to end with.
 
-    `ceiling` is the log-probability that the first answer token must not exceed. `parts` tells the tokens [V] that go
-    on with a word, where one of the places asks that it end.
+    That is for forgetting, and for what shall stay as it was. `ceiling` is the log-probability that the first answer
+    token must not exceed. `parts` tells the tokens [V] that go on with a word, where a place asks that it end.
     """
 
     places: tuple[tuple[int, int], ...]
@@ -59,7 +59,15 @@ def _forget(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
     return divergence + above, above.detach()
 
 
-OBJECTIVES: Mapping[str, Objective] = {"update": _say, "erase": _forget}
+def _keep(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+    """KL from what the model said before where the answer begins."""
+    assert asked.target is not None
+    held = asked.target > 0
+    divergence = (asked.target[held] * (asked.target[held].log() - spread[0][held])).sum()
+    return divergence, divergence.detach()
+
+
+OBJECTIVES: Mapping[str, Objective] = {"update": _say, "erase": _forget, "keep": _keep}
 
 
 def losses(
@@ -92,17 +100,23 @@ def ending(query: Query) -> Query:
 
 
 @torch.no_grad()
-def asked_of(model: Model, planting: Planting, priors: Sequence[float | None]) -> list[Asked]:
+def asked_of(
+    model: Model, planting: Planting, operations: Sequence[str], priors: Sequence[float | None]
+) -> list[Asked]:
     """Return what each context of a base pass asks; a prior is the probability to bring its answer down to, or None."""
     hidden = planting.base.hidden
     found = []
     parts = word_parts(model) if any(places[-1][1] == WORD_END for places in planting.answers) else None
-    for number, (places, prior) in enumerate(zip(planting.answers, priors, strict=True)):
+    every = zip(planting.answers, operations, priors, strict=True)
+    for number, (places, operation, prior) in enumerate(every):
         if places[-1][1] == WORD_END:
             found.append(Asked(tuple(places), parts=parts))
             continue
         spread = model.logits(hidden[number, [place for place, _ in places]]).double().log_softmax(-1)
-        found.append(asked_in(spread, tuple(places), prior))
+        if operation == "keep":
+            found.append(Asked(tuple(places), spread[0].exp().float()))
+        else:
+            found.append(asked_in(spread, tuple(places), prior))
     return found
 
 

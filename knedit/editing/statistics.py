@@ -177,7 +177,8 @@ class Pricing:
     are the other tokens of the relation's prompts, `kept` the facts that must stay. All of them are means over their
     keys, but for those of kept facts, which count one by one, and all together `kept_all` at most: beyond, hundreds of
     them would leave nothing else to count. `asked_by` are prompts once more, those of every relation of which a plan
-    forgets facts, whatever its share of the plan. `ridge` is relative to the mean of the diagonal of subjects and text.
+    forgets facts, whatever its share of the plan. `elsewhere` are facts of other relations, and once more the other
+    tokens of their prompts. `ridge` is relative to the mean of the diagonal of subjects and text.
     """
 
     subjects: float = 1.0
@@ -188,6 +189,7 @@ class Pricing:
     asked_by: float = 0.0
     contexts: float = 1.0
     decoys: float = 4.0
+    elsewhere: float = 3.0
     kept: float = 1.0
     kept_all: float = 10.0
     ridge: float = 1e-3

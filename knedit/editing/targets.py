@@ -33,7 +33,8 @@ class Search:
     in its first context and, of an update, below `slack` in the others; contexts that are done ask for nothing more.
     An update is done, too, where going on would gain less than `worth`, in nats of what is left for a unit of damage
     ‖δ‖² / e: an answer must not cost what hundreds of others do. It is given up then. `good` is how much may be left,
-    as the contexts' weighted mean, for the search to count as converged.
+    as the contexts' weighted mean, for the search to count as converged. What else is asked of the subject is left
+    alone while it is within `still` nats (KL) of what was said before.
     """
 
     steps: int = 24
@@ -45,6 +46,7 @@ class Search:
     slack: float = 0.5
     worth: float = 0.0
     good: float = 0.5
+    still: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class Sought:
     """One fact's contexts, their weights, and its operation.
 
     `priors` holds, for an erasure, the probability that each context's answer shall be brought down to; so many nats
-    of that as `spare` tells are but wished for.
+    of that as `spare` tells are but wished for. `kept` ask other things of the subject, which shall stay as they are;
+    they are looked at in every step, and count as much as a context of weight 1.
     """
 
     queries: tuple[Query, ...]
@@ -60,6 +63,7 @@ class Sought:
     operation: str
     priors: tuple[float, ...] = ()
     spare: float = 0.0
+    kept: tuple[Query, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,15 +105,21 @@ class _Hunt:
     ) -> None:
         self.model, self.sought, self.search = model, sought, search
         self.layers = sorted(layers)
-        queries = [query for one in sought for query in one.queries]
-        self.owner = [fact for fact, one in enumerate(sought) for _ in one.queries]
-        self.weights = torch.tensor([weight for one in sought for weight in one.weights])
-        priors = [p for one in sought for p in (one.priors or (None,) * len(one.queries))]
+        queries = [query for one in sought for query in (*one.queries, *one.kept)]
+        self.owner = [fact for fact, one in enumerate(sought) for _ in (*one.queries, *one.kept)]
+        self.weights = torch.tensor([w for one in sought for w in (*one.weights, *(1.0 for _ in one.kept))])
+        self.operations = [
+            operation
+            for one in sought
+            for operation in (*(one.operation for _ in one.queries), *("keep" for _ in one.kept))
+        ]
+        priors = [p for one in sought for p in (*(one.priors or (None,) * len(one.queries)), *(None for _ in one.kept))]
         self.groups = plantable(model, queries)
         self.plantings = [Planting(model, [queries[n] for n in group], self.layers) for group in self.groups]
         self.asked: dict[int, Asked] = {}
         for group, planting in zip(self.groups, self.plantings, strict=True):
-            found = asked_of(model, planting, [priors[n] for n in group])
+            operations = [self.operations[n] for n in group]
+            found = asked_of(model, planting, operations, [priors[n] for n in group])
             self.asked |= dict(zip(group, found, strict=True))
         width = self.plantings[0].base.hidden.shape[-1]
         device = self.plantings[0].base.hidden.device
@@ -120,9 +130,12 @@ class _Hunt:
         }
         self.reach = search.reach * self._streams(device)
         self.bounds = [
-            search.slack if number and one.operation == "update" else search.stop
+            bound
             for one in sought
-            for number in range(len(one.queries))
+            for bound in (
+                *(search.slack if n and one.operation == "update" else search.stop for n in range(len(one.queries))),
+                *(search.still for _ in one.kept),
+            )
         ]
         self.last = [math.inf] * len(queries)
         self._note_base()
@@ -174,11 +187,7 @@ class _Hunt:
     ) -> Iterator[tuple[str, list[int], list[int]]]:
         """Yield, by operation, the chosen contexts of a group, and their places in it."""
         for operation in OBJECTIVES:
-            found = [
-                (n, place)
-                for place, n in enumerate(group)
-                if n in chosen and self.sought[self.owner[n]].operation == operation
-            ]
+            found = [(n, place) for place, n in enumerate(group) if n in chosen and self.operations[n] == operation]
             if found:
                 yield operation, [n for n, _ in found], [place for _, place in found]
 
@@ -219,7 +228,7 @@ class _Hunt:
             self.worth[fact] = slope * self.means[fact] / straight if straight > 0 else math.inf
 
     def _open(self, fact: int) -> bool:
-        return not self._dear(fact) and any(self._above(n) > 0 for n in self._contexts(fact))
+        return not self._dear(fact) and any(self._above(n) > 0 for n in (*self._contexts(fact), *self._kept(fact)))
 
     def _dear(self, fact: int) -> bool:
         """Tell whether going on is not worth what it costs the rest; what is to be forgotten is, to the end."""
@@ -236,12 +245,16 @@ class _Hunt:
         return float(self.weights[context]) if self._above(context) > 0 else 0.0
 
     def _contexts(self, fact: int) -> list[int]:
-        return [n for n, owner in enumerate(self.owner) if owner == fact]
+        return [n for n, owner in enumerate(self.owner) if owner == fact and self.operations[n] != "keep"]
+
+    def _kept(self, fact: int) -> list[int]:
+        return [n for n, owner in enumerate(self.owner) if owner == fact and self.operations[n] == "keep"]
 
     def _sample(self, fact: int) -> list[int]:
-        """Return the first context, and those others that were worst when last seen."""
+        """Return the first context, those others that were worst when last seen, and all that shall stay."""
         first, *others = self._contexts(fact)
-        return [first, *sorted(others, key=lambda n: -self._above(n))[: self.search.sample - 1]]
+        worst = sorted(others, key=lambda n: -self._above(n))[: self.search.sample - 1]
+        return [first, *worst, *self._kept(fact)]
 
     def _gradients(self, active: Sequence[int]) -> tuple[Tensor, dict[int, Tensor]]:
         """Return, for each fact, what is left above the bounds of the contexts it looks at, [U], and its slope."""

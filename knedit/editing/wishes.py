@@ -18,7 +18,8 @@ class Wish:
     """A fact to be changed: `texts` hold the subject and one `{object}`, the prompt that matters most first.
 
     `new` is the answer to be given; None asks that `old` be forgotten. `wordings` are texts of other facts of the
-    relation, already about this subject; `relation` is its key. `target` names the fact in messages.
+    relation, already about this subject; `relation` is its key. `besides` are texts of other relations of the subject,
+    with their answers, whatever the model says there: it shall go on saying it. `target` names the fact in messages.
     """
 
     target: str
@@ -28,6 +29,7 @@ class Wish:
     old: str | None = None
     wordings: tuple[str, ...] = ()
     relation: str = ""
+    besides: tuple[tuple[str, str], ...] = ()
 
     @property
     def answer(self) -> str:

@@ -18,7 +18,14 @@ from knedit.errors import EditError, KneditError
 from knedit.flows.choices import Choices
 from knedit.flows.goals import Goal
 from knedit.flows.stacking import Earlier
-from knedit.flows.surroundings import Wished, barred_columns, kept_facts, neighbours_of, wishes_of
+from knedit.flows.surroundings import (
+    Wished,
+    barred_columns,
+    elsewhere_of,
+    kept_facts,
+    neighbours_of,
+    wishes_of,
+)
 from knedit.flows.tally import Standing
 from knedit.flows.training import train_changes
 from knedit.models.layout import Layout
@@ -132,6 +139,7 @@ def solve_together(
         sentences(),
         neighbours_of(catalog, model, wished, recipe.layers),
         kept_facts(catalog, model, {one.fact.id for one in wished}, earlier, recipe.layers),
+        elsewhere_of(catalog, model, wished, recipe.layers),
         barred_columns(catalog, refinement),
         _by_layer(earlier.neurons) if recipe.columns else {},
     )

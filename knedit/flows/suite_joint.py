@@ -126,8 +126,8 @@ class JointSolver:
             sentences(),
             told,
             kept,
-            {} if context.random is None else _barred(model, rewrites, recipe, context.random),
-            dict(self._spent) if context.random is None else {},
+            barred={} if context.random is None else _barred(model, rewrites, recipe, context.random),
+            spent=dict(self._spent) if context.random is None else {},
         )
 
     def _forget(self) -> None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from knedit.catalog.store import Catalog
 from knedit.editing.around import Neighbours
@@ -24,8 +25,9 @@ from knedit.records import Fact, Prompt, Refinement, fingerprint, show_id
 from knedit.starter.sentences import sentences
 
 TEXTS, TOLD = 8, 64  # own texts of a fact, and other facts of its relation that lend it wordings
+BESIDES = 3  # prompts of other relations of its subject
 NEIGHBOURS, KEPT, KEPT_TEXTS = 256, 1_000, 3  # facts at most, and prompts of one
-AROUND = 12  # prompts of a relation whose other tokens must stay as well
+AROUND, ELSEWHERE = 12, 48  # prompts of a relation, and of all others, whose other tokens must stay as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def wishes_of(
     facts = [fact for goal in goals.values() for fact in goal.facts]
     keys = {relation.id: relation.key for relation in catalog.relations()}
     own = prompts_by_fact(catalog, facts)
+    besides = _besides(catalog, model, facts)
     told = {number: _told(catalog, keys[number]) for number in {fact.relation_id for fact in facts}}
     found: list[Wished] = []
     failures: dict[str, KneditError] = {}
@@ -58,7 +61,7 @@ def wishes_of(
             others = [text for text in reworded(told[fact.relation_id], fact.subject) if _asks(model, text)]
             wish = Wish(
                 target, fact.subject, tuple(texts[:TEXTS]), goal.new, present or fact.object, tuple(others),
-                keys[fact.relation_id],
+                keys[fact.relation_id], besides.get(fact.subject, ()),
             )  # fmt: skip
             try:
                 _check(model, wish, own[fact.id], recipe)
@@ -106,6 +109,34 @@ def _told(catalog: Catalog, relation: str) -> list[tuple[str, str]]:
     return [(prompt.text, subjects[number]) for number in subjects for prompt in prompts[number]]
 
 
+def _of_subjects(facts: Iterable[Fact], edited: Sequence[Fact]) -> list[Fact]:
+    """Return those of the facts that edited facts' subjects have beside these, as far as they are in use."""
+    ids, subjects = {fact.id for fact in edited}, {fact.subject for fact in edited}
+    return [fact for fact in facts if fact.subject in subjects and fact.id not in ids and fact.status != "retired"]
+
+
+def _besides(catalog: Catalog, model: Model, edited: Sequence[Fact]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return, by subject, some prompts of its other facts with their answers, each fact's first before any's second.
+
+    Where edits act at the answer, other prompts have keys of their own there, and are not asked.
+    """
+    if model.at_answer:
+        return {}
+    others = _by_chance(_of_subjects(catalog.facts(), edited))
+    prompts = prompts_by_fact(catalog, others)
+    ranked: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
+    for fact in others:
+        able = [p for p in prompts[fact.id] if fact.subject in p.text and usable(model, p)]
+        for number, prompt in enumerate(able[:BESIDES]):
+            with suppress(ModelError):  # what the model cannot be asked, it cannot lose
+                site_query(model, prompt, fact.subject)
+                ranked[fact.subject].append((number, prompt.text, fact.object))
+    return {
+        subject: tuple((text, answer) for _, text, answer in sorted(some, key=lambda one: one[0])[:BESIDES])
+        for subject, some in ranked.items()
+    }
+
+
 def _by_chance(facts: Iterable[Fact]) -> list[Fact]:
     """Return facts in the order of their ids, which is random and always the same."""
     return sorted(facts, key=lambda fact: fact.id)
@@ -124,6 +155,21 @@ def neighbours_of(
     return told
 
 
+def elsewhere_of(catalog: Catalog, model: Model, wished: Sequence[Wished], layers: Sequence[int]) -> Neighbours | None:
+    """Return some facts of the relations that no wish is of, with their keys."""
+    chosen = _elsewhere(catalog.facts(), {one.fact.relation_id for one in wished})
+    return _keys(catalog, model, chosen, layers, texts=1, around=ELSEWHERE)
+
+
+def _elsewhere(facts: Iterable[Fact], relations: Collection[int]) -> list[Fact]:
+    """Return some of the facts that are of none of these relations, by turns one of each other relation."""
+    by_relation: dict[int, list[Fact]] = defaultdict(list)
+    for fact in _by_chance(f for f in facts if f.status != "retired" and f.relation_id not in relations):
+        by_relation[fact.relation_id].append(fact)
+    turns = zip_longest(*(by_relation[number] for number in sorted(by_relation)))
+    return [fact for turn in turns for fact in turn if fact is not None][:NEIGHBOURS]
+
+
 def kept_facts(
     catalog: Catalog, model: Model, edited: Collection[int], earlier: Earlier, layers: Sequence[int]
 ) -> Neighbours | None:
@@ -137,19 +183,28 @@ def kept_facts(
 def around_of(catalog: Catalog, goals: Iterable[Goal], earlier: Earlier) -> str:
     """Return a fingerprint of the facts and prompts that goals are solved among, as 16 hexadecimal digits.
 
-    These are the other facts of their relations, protected ones, what earlier edits made the model say, and updated
-    facts; nothing that this edit or an earlier one erases is in it, so that no guess at that can be tried on it.
+    These are the other facts of their relations and subjects, some of all others, protected ones, what earlier edits
+    made the model say, and updated facts; nothing that this edit or an earlier one erases is in it, so that no guess at
+    that can be tried on it.
     """
     goals = list(goals)
     erased = {fact.id for goal in goals if goal.operation != "update" for fact in goal.facts}
     erased |= {target.fact_id for target in earlier.targets.values() if target.operation not in ("update", "amplify")}
-    relations = {fact.relation_id for goal in goals for fact in goal.facts}
+    edited = [fact for goal in goals for fact in goal.facts]
+    relations = {fact.relation_id for fact in edited}
+    every = catalog.facts()
+    others = {fact.id for fact in (*_of_subjects(every, edited), *_elsewhere(every, relations))}
     facts = {
         fact.id: fact
-        for fact in catalog.facts()
+        for fact in every
         if fact.status != "retired"
         and fact.id not in erased
-        and (fact.relation_id in relations or fact.status == "protected" or fact.id in earlier.targets)
+        and (
+            fact.relation_id in relations
+            or fact.id in others
+            or fact.status == "protected"
+            or fact.id in earlier.targets
+        )
     }
     prompts = prompts_by_fact(catalog, facts.values())
     told = [[n, fact.status == "protected", sorted(one.id for one in prompts[n])] for n, fact in facts.items()]
@@ -158,7 +213,7 @@ def around_of(catalog: Catalog, goals: Iterable[Goal], earlier: Earlier) -> str:
 
 
 def _keys(
-    catalog: Catalog, model: Model, facts: Sequence[Fact], layers: Sequence[int], *, texts: int
+    catalog: Catalog, model: Model, facts: Sequence[Fact], layers: Sequence[int], *, texts: int, around: int = AROUND
 ) -> Neighbours | None:
     prompts = prompts_by_fact(catalog, facts)
     subjects: list[str] = []
@@ -171,8 +226,8 @@ def _keys(
                 subjects.append(fact.subject)
     if not queries:
         return None
-    around = {} if model.encoder_decoder else keys_around_sites(model, queries[:AROUND], layers)
-    return Neighbours(tuple(subjects), keys_at_sites(model, queries, layers), around)
+    beside = {} if model.encoder_decoder else keys_around_sites(model, queries[:around], layers)
+    return Neighbours(tuple(subjects), keys_at_sites(model, queries, layers), beside)
 
 
 def barred_columns(catalog: Catalog, refinement: Refinement | None) -> dict[int, frozenset[int]]:

@@ -77,6 +77,18 @@ def test_prompts_of_a_relation_in_which_facts_are_forgotten_count_whatever_its_s
     torch.testing.assert_close(found[1] - found[0], 7 * told.T @ told / 4, rtol=1e-5, atol=1e-5)
 
 
+def test_facts_elsewhere_count_for_every_relation_but_those_of_edited_subjects() -> None:
+    elsewhere = Neighbours(("p", "y", "q"), {0: rows(3, 9)}, {0: rows(6, 10)})
+    around = replace(surroundings(), elsewhere=elsewhere)
+    pricing = replace(PRICING, elsewhere=5)
+    others, told = rows(3, 9)[[0, 2]], rows(6, 10)
+    for name in "abc":
+        plain = Region(surroundings(), pricing, name, frozenset({"y"})).noise(0)
+        found = Region(around, pricing, name, frozenset({"y"})).noise(0)
+        more = 5 * others.T @ others / 2 + 5 * told.T @ told / 6
+        torch.testing.assert_close(whole(found), whole(plain) + more)
+
+
 def test_few_kept_facts_count_one_by_one_and_many_a_bounded_sum() -> None:
     few, many = (Neighbours(tuple(map(str, range(n))), {0: rows(n, n)}) for n in (3, 40))
     pricing = Pricing(kept=2, kept_all=10)

@@ -105,6 +105,32 @@ def test_an_erasure_brings_the_answer_down_to_what_is_said_without_the_subject()
         assert chance(model, wish.texts[0], known)[0] <= bound
 
 
+def test_what_else_is_asked_of_the_subject_moves_less_where_it_is_told_to_stay() -> None:
+    model = tiny("llama")
+    beside = "people speak in France {object}"
+    told, asked = wrote(model, [replace(WISH, besides=((beside, "big"),)), WISH], beside)
+    assert told[0] < 0.5 * asked[0]
+    assert told[1] > 20 * chance(model, WISH.texts[0], "Rome")[0]
+
+
+def wrote(model: Model, wishes: list[Wish], text: str) -> list[tuple[float, float]]:
+    """Return for each wish how far (KL) it moves what is said after a text, and its answer's probability then."""
+    query = encode_prompt(model, prompt(text, "big"))
+    before = spread_of(model, query.tokens)
+    found = []
+    for wish in wishes:
+        with edited(model, solve_wishes(model, [wish], around(model), RECIPE).changes):
+            after = spread_of(model, query.tokens)
+            moved = float((before.exp() * (before - after)).sum())
+            found.append((moved, chance(model, wish.texts[0], wish.answer)[0]))
+    return found
+
+
+def spread_of(model: Model, tokens: tuple[int, ...]) -> torch.Tensor:
+    with torch.no_grad():
+        return model.net(torch.tensor([tokens])).logits[0, -1].double().log_softmax(-1)
+
+
 def test_a_budget_for_the_whole_plan_is_kept() -> None:
     model = tiny("llama")
     wishes = [WISH, Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")]
