@@ -7,6 +7,7 @@ own, and bounded where ascent on the likelihood is not.
 Shapes: N contexts, A answer tokens of one context, V vocabulary.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -132,7 +133,8 @@ def _lowered(spread: Tensor, places: tuple[tuple[int, int], ...], prior: float, 
     """Lower the first answer token until the whole answer is as likely as `prior`; what it loses goes to the others."""
     token = places[0][1]
     chance = spread.exp()
-    ceiling = min(max(prior / max(float(torch.tensor(rest).exp()), _LEAST), _LEAST), float(chance[token]))
+    wished = math.exp(min(math.log(max(prior, _LEAST**8)) - rest, 0.0))  # of a long answer the rest may be next to 0
+    ceiling = min(max(wished, _LEAST), float(chance[token]))
     target = chance.clone()
     target[token] = 0
     target = target / target.sum() * (1 - ceiling)

@@ -59,9 +59,11 @@ def wishes_of(
             present = earlier.present(fact.id, fact.object)
             texts = [p.text for p in own[fact.id] if fact.subject in p.text and _asks(model, p.text)]
             others = [text for text in reworded(told[fact.relation_id], fact.subject) if _asks(model, text)]
+            said = present or fact.object
+            beside = [pair for pair in besides.get(fact.subject, ()) if goal.new is not None or pair[1] != said]
             wish = Wish(
-                target, fact.subject, tuple(texts[:TEXTS]), goal.new, present or fact.object, tuple(others),
-                keys[fact.relation_id], besides.get(fact.subject, ()),
+                target, fact.subject, tuple(texts[:TEXTS]), goal.new, said, tuple(others),
+                keys[fact.relation_id], tuple(beside[:BESIDES]),
             )  # fmt: skip
             try:
                 _check(model, wish, own[fact.id], recipe)
@@ -132,7 +134,7 @@ def _besides(catalog: Catalog, model: Model, edited: Sequence[Fact]) -> dict[str
                 site_query(model, prompt, fact.subject)
                 ranked[fact.subject].append((number, prompt.text, fact.object))
     return {
-        subject: tuple((text, answer) for _, text, answer in sorted(some, key=lambda one: one[0])[:BESIDES])
+        subject: tuple((text, answer) for _, text, answer in sorted(some, key=lambda one: one[0]))
         for subject, some in ranked.items()
     }
 
@@ -149,8 +151,13 @@ def neighbours_of(
     edited = {one.fact.id for one in wished}
 
     def told(relation: str) -> Neighbours | None:
-        others = [f for f in catalog.facts(relation=relation) if f.status != "retired" and f.id not in edited]
-        return _keys(catalog, model, _by_chance(others)[:NEIGHBOURS], layers, texts=1)
+        every = [fact for fact in catalog.facts(relation=relation) if fact.status != "retired"]
+        others = _by_chance(fact for fact in every if fact.id not in edited)[:NEIGHBOURS]
+        found = _keys(catalog, model, others, layers, texts=1)
+        if found is not None:
+            return found
+        own = _keys(catalog, model, _by_chance(every)[:AROUND], layers, texts=1)  # nobody else is asked by its prompts
+        return own and Neighbours((), {layer: keys[:0] for layer, keys in own.keys.items()}, own.around)
 
     return told
 

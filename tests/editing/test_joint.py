@@ -128,7 +128,8 @@ def wrote(model: Model, wishes: list[Wish], text: str) -> list[tuple[float, floa
 
 def spread_of(model: Model, tokens: tuple[int, ...]) -> torch.Tensor:
     with torch.no_grad():
-        return model.net(torch.tensor([tokens])).logits[0, -1].double().log_softmax(-1)
+        logits: torch.Tensor = model.net(torch.tensor([tokens])).logits[0, -1]
+    return logits.double().log_softmax(-1)
 
 
 def test_a_budget_for_the_whole_plan_is_kept() -> None:

@@ -12,6 +12,7 @@ import torch
 from knedit.catalog.store import Catalog
 from knedit.editing import recipe
 from knedit.editing.apply import edited
+from knedit.editing.recipe import Recipe
 from knedit.errors import CheckpointError, EditError
 from knedit.flows import solving
 from knedit.flows.checkpoint import add_checkpoint, load_checkpoint
@@ -25,8 +26,9 @@ from knedit.flows.goals import Wishes, find_goals
 from knedit.flows.plan import plan_edit
 from knedit.flows.plan_file import PlanRow, read_plan
 from knedit.flows.solving import recipe_of
-from knedit.flows.stacking import Earlier, earlier_edits
+from knedit.flows.stacking import NOTHING, Earlier, earlier_edits
 from knedit.flows.statistics import folder_of
+from knedit.flows.surroundings import Wished, around_of, elsewhere_of, wishes_of
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditTarget, Fact, Prompt, Relation, show_id
 from knedit.solved import EditGate
@@ -147,6 +149,34 @@ def test_the_same_plan_is_not_solved_again_and_other_statistics_make_another(
     assert {path: path.stat().st_mtime_ns for path in folder_of(checkpoint.sha256).iterdir()} == before
     other = plan(catalog, checkpoint, model, choices=replace(CHOICES, columns=11))
     assert (other.id == edit.id, len(catalog.edits())) == (False, 2)
+
+
+def test_a_subjects_other_facts_and_other_relations_are_in_view(catalog: Catalog, tmp_path: Path) -> None:
+    _, model = ready(catalog, tmp_path)
+    goals = find_goals(catalog, Wishes(updates=["capital/France=Rome"]))
+
+    def seen() -> tuple[Wished, set[str], str]:
+        (one,) = wishes_of(catalog, model, dict(enumerate(goals)), NOTHING, Recipe((0, 1)))[0]
+        elsewhere = elsewhere_of(catalog, model, [one], (0, 1))
+        assert elsewhere is not None
+        assert len(elsewhere.keys[0]) == len(elsewhere.subjects)
+        assert len(elsewhere.around[0])
+        return one, set(elsewhere.subjects), around_of(catalog, goals, NOTHING)
+
+    before, subjects, fingerprint = seen()
+    assert before.wish.besides == ()
+    assert subjects == {"Nairobi", "Oslo", "Tokyo"}
+    path = tmp_path / "more.jsonl"
+    size = {"relation": "size", "templates": TEMPLATES[:2], "facts": [["France", "big"], ["Norway", "old"]]}
+    path.write_text(json.dumps(size))
+    import_file(catalog, path)
+    after, subjects, other = seen()
+    assert after.wish == replace(before.wish, besides=after.wish.besides)
+    assert set(after.wish.besides) == {("the capital France {object}", "big"), ("people of France {object}", "big")}
+    assert subjects == {"Nairobi", "Oslo", "Tokyo", "France", "Norway"}
+    assert other != fingerprint
+    catalog.set_fact_status([catalog.find_fact("size/France").id], "retired", by="Ada")
+    assert seen()[0].wish.besides == ()
 
 
 def test_the_same_wishes_by_another_versions_recipe_are_another_plan(
