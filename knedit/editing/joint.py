@@ -198,7 +198,7 @@ class Plan:
         kept = tuple(query_of(self.model, wish, text, answer) for text, answer in wish.besides)
         if wish.new is None:
             texts = [context.text for context in contexts]
-            priors = subject_free(self.model, wish, texts, self.recipe.neutral)
+            priors = [max(p, wish.enough) for p in subject_free(self.model, wish, texts, self.recipe.neutral)]
             spare = max(-math.log(self.recipe.margin) - self.recipe.search.good, 0.0)  # so that what is good is no more
             bounds = bounds_of(priors, margin=self.recipe.margin, share=self.recipe.usual)
             return Sought(queries, weights, "erase", bounds, spare, kept)

@@ -228,7 +228,7 @@ class _Hunt:
             self.worth[fact] = slope * self.means[fact] / straight if straight > 0 else math.inf
 
     def _open(self, fact: int) -> bool:
-        return not self._dear(fact) and any(self._above(n) > 0 for n in self._contexts(fact))
+        return not self._dear(fact) and any(self._above(n) > 0 for n in (*self._contexts(fact), *self._kept(fact)))
 
     def _dear(self, fact: int) -> bool:
         """Tell whether going on is not worth what it costs the rest; what is to be forgotten is, to the end."""

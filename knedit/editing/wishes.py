@@ -19,7 +19,8 @@ class Wish:
 
     `new` is the answer to be given; None asks that `old` be forgotten. `wordings` are texts of other facts of the
     relation, already about this subject; `relation` is its key. `besides` are texts of other relations of the subject,
-    with their answers, whatever the model says there: it shall go on saying it. `target` names the fact in messages.
+    with their answers, whatever the model says there: it shall go on saying it. An answer that is no likelier than
+    `enough` counts as forgotten, whatever it is without the subject. `target` names the fact in messages.
     """
 
     target: str
@@ -30,6 +31,7 @@ class Wish:
     wordings: tuple[str, ...] = ()
     relation: str = ""
     besides: tuple[tuple[str, str], ...] = ()
+    enough: float = 0.0
 
     @property
     def answer(self) -> str:

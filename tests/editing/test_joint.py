@@ -456,6 +456,20 @@ def test_no_wording_may_say_what_few_say_without_the_subject() -> None:
     assert bounds_of([0.5], margin=0.1, share=0.25) == pytest.approx((0.05,))
 
 
+def test_an_answer_that_is_unlikely_enough_is_not_searched_further_whatever_its_prior() -> None:
+    model = tiny("llama")
+    recipe = replace(RECIPE, margin=0.1, usual=0.25)
+    plain, enough = (
+        Plan(model, around(model), recipe, [FORGET])._sought_of(replace(FORGET, enough=least)).priors
+        for least in (0.0, 0.5)
+    )
+    assert max(plain) < 0.02
+    assert enough == pytest.approx([0.05] * len(plain))
+    found = solve_wishes(model, [WISH, replace(FORGET, enough=0.99)], around(model), RECIPE).solved[1]
+    assert found.target.converged
+    assert not any(offset.any() for offset in found.target.offsets.values())
+
+
 SPAIN = Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")
 
 

@@ -13,6 +13,7 @@ from knedit.catalog.store import Catalog
 from knedit.editing import recipe
 from knedit.editing.apply import edited
 from knedit.editing.recipe import Recipe
+from knedit.editing.wishes import Wish
 from knedit.errors import CheckpointError, EditError
 from knedit.flows import solving
 from knedit.flows.checkpoint import add_checkpoint, load_checkpoint
@@ -28,7 +29,7 @@ from knedit.flows.plan_file import PlanRow, read_plan
 from knedit.flows.solving import recipe_of
 from knedit.flows.stacking import NOTHING, Earlier, earlier_edits
 from knedit.flows.statistics import folder_of
-from knedit.flows.surroundings import Wished, around_of, elsewhere_of, wishes_of
+from knedit.flows.surroundings import UNLIKELY, Wished, around_of, elsewhere_of, wishes_of
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditTarget, Fact, Prompt, Relation, show_id
 from knedit.solved import EditGate
@@ -177,6 +178,31 @@ def test_a_subjects_other_facts_and_other_relations_are_in_view(catalog: Catalog
     assert other != fingerprint
     catalog.set_fact_status([catalog.find_fact("size/France").id], "retired", by="Ada")
     assert seen()[0].wish.besides == ()
+
+
+def test_forgetting_a_relation_goes_less_far_than_forgetting_a_fact_and_neither_keeps_its_answer(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    _, model = ready(catalog, tmp_path)
+    path = tmp_path / "more.jsonl"
+    facts = [["France", "Paris"], ["Japan", "big"]]
+    path.write_text(json.dumps({"relation": "largest", "templates": TEMPLATES[:1], "facts": facts}))
+    import_file(catalog, path)
+
+    def asked(wishes: Wishes) -> dict[str, Wish]:
+        goals = dict(enumerate(find_goals(catalog, wishes)))
+        found, broken = wishes_of(catalog, model, goals, NOTHING, Recipe((0, 1)))
+        assert not broken
+        return {one.wish.subject: one.wish for one in found}
+
+    whole = asked(Wishes(relations=["largest"]))
+    assert {wish.enough for wish in whole.values()} == {UNLIKELY}
+    beside = ("the capital Japan {object}", "Tokyo")
+    assert beside in whole["Japan"].besides
+    assert whole["France"].besides == ()  # its capital is the very answer
+    single = asked(Wishes(erasures=["largest/Japan"], updates=["largest/France=Rome"]))
+    assert {wish.enough for wish in single.values()} == {0.0}
+    assert len(single["France"].besides) == len(single["Japan"].besides) == 3  # none of it is to be forgotten
 
 
 def test_the_same_wishes_by_another_versions_recipe_are_another_plan(
