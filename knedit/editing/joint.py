@@ -24,7 +24,7 @@ from knedit.editing.columns import choose_columns, editability
 from knedit.editing.decoys import decoys_of
 from knedit.editing.groups import Chosen, Groups, grouped, mean_keys
 from knedit.editing.objectives import ending
-from knedit.editing.prior import bounds_of, subject_free
+from knedit.editing.prior import forgotten_at
 from knedit.editing.recipe import Recipe
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Noise
@@ -197,10 +197,9 @@ class Plan:
         weights = tuple(context.weight for context in contexts)
         kept = tuple(query_of(self.model, wish, text, answer) for text, answer in wish.besides)
         if wish.new is None:
-            texts = [context.text for context in contexts]
-            priors = [max(p, wish.enough) for p in subject_free(self.model, wish, texts, self.recipe.neutral)]
-            spare = max(-math.log(self.recipe.margin) - self.recipe.search.good, 0.0)  # so that what is good is no more
-            bounds = bounds_of(priors, margin=self.recipe.margin, share=self.recipe.usual)
+            recipe, texts = self.recipe, [context.text for context in contexts]
+            spare = max(-math.log(recipe.margin) - recipe.search.good, 0.0)  # so that what is good is no more
+            bounds = forgotten_at(self.model, wish, texts, recipe.neutral, margin=recipe.margin, share=recipe.usual)
             return Sought(queries, weights, "erase", bounds, spare, kept)
         return Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update", kept=kept)
 

@@ -40,6 +40,14 @@ def subject_free(model: Model, wish: Wish, texts: Sequence[str], neutral: Sequen
     return [float(chance) for chance in rows.mean(1)]
 
 
+def forgotten_at(
+    model: Model, wish: Wish, texts: Sequence[str], neutral: Sequence[str], *, margin: float, share: float
+) -> tuple[float, ...]:
+    """Return what each text's answer is brought down to, as `bounds_of` has it of its prior, or of what is enough."""
+    priors = [max(prior, wish.enough) for prior in subject_free(model, wish, texts, neutral)]
+    return bounds_of(priors, margin=margin, share=share)
+
+
 def bounds_of(priors: Sequence[float], *, margin: float, share: float) -> tuple[float, ...]:
     """Return what each text's answer is brought down to: `margin` times its prior, and no text's more than is usual.
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from knedit.catalog.store import Catalog
 from knedit.editing.asking import contexts_asked
 from knedit.editing.optimised import Training, train_values
-from knedit.editing.prior import bounds_of, subject_free
+from knedit.editing.prior import forgotten_at
 from knedit.editing.recipe import Recipe
 from knedit.editing.solve import ValueChange
 from knedit.editing.targets import Sought
@@ -48,8 +48,8 @@ def sought_of(model: Model, wish: Wish, recipe: Recipe) -> Sought:
     weights = tuple(context.weight for context in contexts)
     if wish.new is not None:
         return Sought(tuple(queries), weights, "update")
-    priors = subject_free(model, wish, texts, recipe.neutral)
-    return Sought(tuple(queries), weights, "erase", bounds_of(priors, margin=recipe.margin, share=recipe.usual))
+    bounds = forgotten_at(model, wish, texts, recipe.neutral, margin=recipe.margin, share=recipe.usual)
+    return Sought(tuple(queries), weights, "erase", bounds)
 
 
 def _kept(catalog: Catalog, model: Model, wished: Sequence[Wished]) -> list[Query]:
