@@ -37,6 +37,7 @@ from knedit.models.model import Model
 from knedit.models.planting import keys_at_sites
 from knedit.models.prompting import Query
 
+_TOLD = 5  # wishes that an error names
 MANY, LARGE = 25, 512  # facts of a plan, and columns of a layer, beyond which matrices are not kept for later use
 
 
@@ -245,11 +246,13 @@ class Plan:
         if forgotten:
             self._missing(found, forgotten, replace(self.recipe.holding, steps=0))
         if not any(change.differs.any() for change in found):
-            wishes = "; ".join(one.wish.target for one in self.solved)
+            told = [one.wish.target for one in self.solved]
+            wishes = "; ".join(told[:_TOLD]) + (f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else "")
             if any(one.target.given_up for one in self.solved):
                 cure = "Allow more columns or layers, or edit fewer facts at once."
                 raise EditError("each answer would harm the rest too much, and was given up", wishes, cure)
-            raise EditError("the edit changes nothing", wishes, "Plan it otherwise.")
+            cure = "Plan it otherwise; what the model hardly says need not be forgotten."
+            raise EditError("the edit changes nothing", wishes, cure)
         return found
 
     def _from_scratch(self, columns: Mapping[int, Sequence[int]], *, keep: bool) -> tuple[ValueChange, ...]:

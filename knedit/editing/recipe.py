@@ -19,9 +19,9 @@ class Recipe:
     the whole plan may. `tolerance` is how much facts may disturb each other for the sake of everything else, `ridge`
     how much less of their own change those are given whose change costs much. `together` facts are searched side by
     side; each is told from `decoys` near names. An erased answer is brought down to `margin` times what the model says
-    with a `neutral` word for the subject, and to no more than it says so in a share `usual` of the texts. What the
-    edited network says is then held against `holding`, a search of what is still missing, and corrected at most
-    `rounds` times.
+    with a `neutral` word for the subject, and to no more than it says so in a share `usual` of the texts; of a whole
+    relation that is erased, to `margin` times what is `unlikely` enough. What the edited network says is then held
+    against `holding`, a search of what is still missing, and corrected at most `rounds` times.
     """
 
     layers: tuple[int, ...]
@@ -33,6 +33,7 @@ class Recipe:
     decoys: int = 24
     margin: float = 0.05
     usual: float = 0.25
+    unlikely: float = 0.05
     neutral: tuple[str, ...] = NEUTRAL
     search: Search = field(default_factory=Search)
     holding: Search = field(default_factory=lambda: Search(steps=8, stop=0.3, slack=0.8))

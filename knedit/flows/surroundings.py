@@ -26,7 +26,6 @@ from knedit.starter.sentences import sentences
 
 TEXTS, TOLD = 8, 64  # own texts of a fact, and other facts of its relation that lend it wordings
 BESIDES = 3  # prompts of other relations of its subject
-UNLIKELY = 0.05  # what no answer of an erased relation may be likelier than
 NEIGHBOURS, KEPT, KEPT_TEXTS = 256, 1_000, 3  # facts at most, and prompts of one
 AROUND, ELSEWHERE = 12, 48  # prompts of a relation, and of all others, whose other tokens must stay as well
 
@@ -65,7 +64,7 @@ def wishes_of(
             wish = Wish(
                 target, fact.subject, tuple(texts[:TEXTS]), goal.new, said, tuple(others),
                 keys[fact.relation_id], tuple(beside[:BESIDES]),
-                UNLIKELY if goal.operation == "erase-relation" else 0.0,
+                recipe.unlikely if goal.operation == "erase-relation" else 0.0,
             )  # fmt: skip
             try:
                 _check(model, wish, own[fact.id], recipe)

@@ -468,6 +468,10 @@ def test_an_answer_that_is_unlikely_enough_is_not_searched_further_whatever_its_
     found = solve_wishes(model, [WISH, replace(FORGET, enough=0.99)], around(model), RECIPE).solved[1]
     assert found.target.converged
     assert not any(offset.any() for offset in found.target.offsets.values())
+    many = [replace(FORGET, target=str(number), enough=0.99) for number in range(7)]
+    with pytest.raises(EditError, match=r"changes nothing.*need not be forgotten") as caught:
+        solve_wishes(model, many, around(model), RECIPE)
+    assert caught.value.where == "0; 1; 2; 3; 4; and 2 more"
 
 
 SPAIN = Wish("Spain", "Spain", ("the capital city of Spain {object}",), "Oslo", None, (), "capital")

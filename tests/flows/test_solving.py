@@ -29,7 +29,7 @@ from knedit.flows.plan_file import PlanRow, read_plan
 from knedit.flows.solving import recipe_of
 from knedit.flows.stacking import NOTHING, Earlier, earlier_edits
 from knedit.flows.statistics import folder_of
-from knedit.flows.surroundings import UNLIKELY, Wished, around_of, elsewhere_of, wishes_of
+from knedit.flows.surroundings import Wished, around_of, elsewhere_of, wishes_of
 from knedit.models.model import Model
 from knedit.records import Checkpoint, Edit, EditTarget, Fact, Prompt, Relation, show_id
 from knedit.solved import EditGate
@@ -196,7 +196,7 @@ def test_forgetting_a_relation_goes_less_far_than_forgetting_a_fact_and_neither_
         return {one.wish.subject: one.wish for one in found}
 
     whole = asked(Wishes(relations=["largest"]))
-    assert {wish.enough for wish in whole.values()} == {UNLIKELY}
+    assert {wish.enough for wish in whole.values()} == {Recipe((0, 1)).unlikely}
     beside = ("the capital Japan {object}", "Tokyo")
     assert beside in whole["Japan"].besides
     assert whole["France"].besides == ()  # its capital is the very answer
