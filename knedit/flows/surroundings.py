@@ -164,7 +164,12 @@ def neighbours_of(
 
 
 def elsewhere_of(catalog: Catalog, model: Model, wished: Sequence[Wished], layers: Sequence[int]) -> Neighbours | None:
-    """Return some facts of the relations that no wish is of, with their keys."""
+    """Return some facts of the relations that no wish is of, with their keys, where anything is to be forgotten.
+
+    Updates say too little elsewhere to be worth the seconds that these keys take.
+    """
+    if all(one.wish.new is not None for one in wished):
+        return None
     chosen = _elsewhere(catalog.facts(), {one.fact.relation_id for one in wished})
     return _keys(catalog, model, chosen, layers, texts=1, around=ELSEWHERE)
 
@@ -201,7 +206,9 @@ def around_of(catalog: Catalog, goals: Iterable[Goal], earlier: Earlier) -> str:
     edited = [fact for goal in goals for fact in goal.facts]
     relations = {fact.relation_id for fact in edited}
     every = catalog.facts()
-    others = {fact.id for fact in (*_of_subjects(every, edited), *_elsewhere(every, relations))}
+    forgets = any(goal.new is None for goal in goals)
+    elsewhere = _elsewhere(every, relations) if forgets else []
+    others = {fact.id for fact in (*_of_subjects(every, edited), *elsewhere)}
     facts = {
         fact.id: fact
         for fact in every

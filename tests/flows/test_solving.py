@@ -154,7 +154,7 @@ def test_the_same_plan_is_not_solved_again_and_other_statistics_make_another(
 
 def test_a_subjects_other_facts_and_other_relations_are_in_view(catalog: Catalog, tmp_path: Path) -> None:
     _, model = ready(catalog, tmp_path)
-    goals = find_goals(catalog, Wishes(updates=["capital/France=Rome"]))
+    goals = find_goals(catalog, Wishes(erasures=["capital/France"]))
 
     def seen() -> tuple[Wished, set[str], str]:
         (one,) = wishes_of(catalog, model, dict(enumerate(goals)), NOTHING, Recipe((0, 1)))[0]
@@ -178,6 +178,9 @@ def test_a_subjects_other_facts_and_other_relations_are_in_view(catalog: Catalog
     assert other != fingerprint
     catalog.set_fact_status([catalog.find_fact("size/France").id], "retired", by="Ada")
     assert seen()[0].wish.besides == ()
+    update = replace(after, wish=replace(after.wish, new="Rome"))
+    assert elsewhere_of(catalog, model, [update], (0, 1)) is None
+    assert elsewhere_of(catalog, model, [update, after], (0, 1)) is not None
 
 
 def test_forgetting_a_relation_goes_less_far_than_forgetting_a_fact_and_neither_keeps_its_answer(
