@@ -196,13 +196,13 @@ class Plan:
         contexts, asked = contexts_asked(self.model, wish, self.around.sentences, self.recipe)
         queries = tuple(asked)
         weights = tuple(context.weight for context in contexts)
-        kept = tuple(query_of(self.model, wish, text, answer) for text, answer in wish.besides)
+        besides = tuple(query_of(self.model, wish, text, answer) for text, answer in wish.besides)
         if wish.new is None:
             recipe, texts = self.recipe, [context.text for context in contexts]
             spare = max(-math.log(recipe.margin) - recipe.search.good, 0.0)  # so that what is good is no more
             bounds = forgotten_at(self.model, wish, texts, recipe.neutral, margin=recipe.margin, share=recipe.usual)
-            return Sought(queries, weights, "erase", bounds, spare, kept)
-        return Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update", kept=kept)
+            return Sought(queries, weights, "erase", bounds, spare, besides)
+        return Sought((_ended(self.model, queries[0]), *queries[1:]), weights, "update", besides=besides)
 
     def _for_one_key(self, sought: Sought) -> list[int]:
         """Return the contexts that a single key speaks for: those that begin with the subject for new answers alone.

@@ -55,17 +55,20 @@ def _forget(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
     assert asked.target is not None
     first = spread[0]
     above = (first[asked.places[0][1]] - asked.ceiling).clamp(min=0)
-    kept = asked.target > 0
-    divergence = (asked.target[kept] * (asked.target[kept].log() - first[kept])).sum()
-    return divergence + above, above.detach()
+    return _divergence(asked.target, first) + above, above.detach()
 
 
 def _keep(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
     """KL from what the model said before where the answer begins."""
     assert asked.target is not None
-    held = asked.target > 0
-    divergence = (asked.target[held] * (asked.target[held].log() - spread[0][held])).sum()
+    divergence = _divergence(asked.target, spread[0])
     return divergence, divergence.detach()
+
+
+def _divergence(target: Tensor, spread: Tensor) -> Tensor:
+    """KL of log-probabilities [V] from the probabilities of a target [V], some of which may be 0."""
+    likely = target > 0
+    return (target[likely] * (target[likely].log() - spread[likely])).sum()
 
 
 OBJECTIVES: Mapping[str, Objective] = {"update": _say, "erase": _forget, "keep": _keep}
@@ -104,7 +107,10 @@ def ending(query: Query) -> Query:
 def asked_of(
     model: Model, planting: Planting, operations: Sequence[str], priors: Sequence[float | None]
 ) -> list[Asked]:
-    """Return what each context of a base pass asks; a prior is the probability to bring its answer down to, or None."""
+    """Return what each context of a base pass asks, by its operation.
+
+    A prior is the probability to bring an answer down to that is to be forgotten; others have None.
+    """
     hidden = planting.base.hidden
     found = []
     parts = word_parts(model) if any(places[-1][1] == WORD_END for places in planting.answers) else None

@@ -54,7 +54,7 @@ class Sought:
     """One fact's contexts, their weights, and its operation.
 
     `priors` holds, for an erasure, the probability that each context's answer shall be brought down to; so many nats
-    of that as `spare` tells are but wished for. `kept` ask other things of the subject, which shall stay as they are;
+    of that as `spare` tells are but wished for. `besides` ask other things of the subject, which shall stay;
     they are looked at in every step, and count as much as a context of weight 1.
     """
 
@@ -63,7 +63,7 @@ class Sought:
     operation: str
     priors: tuple[float, ...] = ()
     spare: float = 0.0
-    kept: tuple[Query, ...] = ()
+    besides: tuple[Query, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,27 +99,46 @@ def target_values(
         return _Hunt(model, sought, layers, search, price).run()
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """One query of a search: whose it is, how much it counts, and how much of its objective may be left."""
+
+    fact: int
+    query: Query
+    weight: float
+    operation: str
+    prior: float | None
+    bound: float
+
+
+def _asked_together(sought: Sequence[Sought], search: Search) -> Iterator[_Asking]:
+    """Yield each fact's contexts, its first one first, and then what is asked of its subject besides."""
+    for fact, one in enumerate(sought):
+        priors = one.priors or (None,) * len(one.queries)
+        for number, (query, weight, prior) in enumerate(zip(one.queries, one.weights, priors, strict=True)):
+            bound = search.slack if number and one.operation == "update" else search.stop
+            yield _Asking(fact, query, weight, one.operation, prior, bound)
+        for query in one.besides:
+            yield _Asking(fact, query, 1.0, "keep", None, search.still)
+
+
 class _Hunt:
     def __init__(
         self, model: Model, sought: Sequence[Sought], layers: Sequence[int], search: Search, price: Price
     ) -> None:
         self.model, self.sought, self.search = model, sought, search
         self.layers = sorted(layers)
-        queries = [query for one in sought for query in (*one.queries, *one.kept)]
-        self.owner = [fact for fact, one in enumerate(sought) for _ in (*one.queries, *one.kept)]
-        self.weights = torch.tensor([w for one in sought for w in (*one.weights, *(1.0 for _ in one.kept))])
-        self.operations = [
-            operation
-            for one in sought
-            for operation in (*(one.operation for _ in one.queries), *("keep" for _ in one.kept))
-        ]
-        priors = [p for one in sought for p in (*(one.priors or (None,) * len(one.queries)), *(None for _ in one.kept))]
-        self.groups = plantable(model, queries)
-        self.plantings = [Planting(model, [queries[n] for n in group], self.layers) for group in self.groups]
+        every = list(_asked_together(sought, search))
+        self.owner = [one.fact for one in every]
+        self.weights = torch.tensor([one.weight for one in every])
+        self.operations = [one.operation for one in every]
+        self.bounds = [one.bound for one in every]
+        self.groups = plantable(model, [one.query for one in every])
+        self.plantings = [Planting(model, [every[n].query for n in group], self.layers) for group in self.groups]
         self.asked: dict[int, Asked] = {}
         for group, planting in zip(self.groups, self.plantings, strict=True):
-            operations = [self.operations[n] for n in group]
-            found = asked_of(model, planting, operations, [priors[n] for n in group])
+            operations, priors = [every[n].operation for n in group], [every[n].prior for n in group]
+            found = asked_of(model, planting, operations, priors)
             self.asked |= dict(zip(group, found, strict=True))
         width = self.plantings[0].base.hidden.shape[-1]
         device = self.plantings[0].base.hidden.device
@@ -129,17 +148,9 @@ class _Hunt:
             layer: torch.zeros(len(sought), width, device=device, requires_grad=True) for layer in self.layers
         }
         self.reach = search.reach * self._streams(device)
-        self.bounds = [
-            bound
-            for one in sought
-            for bound in (
-                *(search.slack if n and one.operation == "update" else search.stop for n in range(len(one.queries))),
-                *(search.still for _ in one.kept),
-            )
-        ]
-        self.last = [math.inf] * len(queries)
+        self.last = [math.inf] * len(every)
         self._note_base()
-        self.open_ = [self._above(n) > 0 for n in range(len(queries))]
+        self.open_ = [self._above(n) > 0 for n in range(len(every))]
 
     def run(self) -> list[Target]:
         steps = [0] * len(self.sought)
@@ -228,7 +239,7 @@ class _Hunt:
             self.worth[fact] = slope * self.means[fact] / straight if straight > 0 else math.inf
 
     def _open(self, fact: int) -> bool:
-        return not self._dear(fact) and any(self._above(n) > 0 for n in (*self._contexts(fact), *self._kept(fact)))
+        return not self._dear(fact) and any(self._above(n) > 0 for n in (*self._contexts(fact), *self._besides(fact)))
 
     def _dear(self, fact: int) -> bool:
         """Tell whether going on is not worth what it costs the rest; what is to be forgotten is, to the end."""
@@ -247,14 +258,14 @@ class _Hunt:
     def _contexts(self, fact: int) -> list[int]:
         return [n for n, owner in enumerate(self.owner) if owner == fact and self.operations[n] != "keep"]
 
-    def _kept(self, fact: int) -> list[int]:
+    def _besides(self, fact: int) -> list[int]:
         return [n for n, owner in enumerate(self.owner) if owner == fact and self.operations[n] == "keep"]
 
     def _sample(self, fact: int) -> list[int]:
         """Return the first context, those others that were worst when last seen, and all that shall stay."""
         first, *others = self._contexts(fact)
         worst = sorted(others, key=lambda n: -self._above(n))[: self.search.sample - 1]
-        return [first, *worst, *self._kept(fact)]
+        return [first, *worst, *self._besides(fact)]
 
     def _gradients(self, active: Sequence[int]) -> tuple[Tensor, dict[int, Tensor]]:
         """Return, for each fact, what is left above the bounds of the contexts it looks at, [U], and its slope."""

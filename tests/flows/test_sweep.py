@@ -43,7 +43,7 @@ def ready(catalog: Catalog, folder: Path) -> tuple[Checkpoint, Model]:
 
 
 def plan(catalog: Catalog, checkpoint: Checkpoint, model: Model, layers: tuple[int, ...] | None = None) -> Edit:
-    choices = Choices(columns=12, steps=60, layers=layers, gating=LOOSE, on_failure="skip")
+    choices = Choices(columns=12, layers=layers, gating=LOOSE, on_failure="skip")
     return plan_edit(catalog, checkpoint, lambda _: model, Wishes(updates=["capital/France=Rome"]), choices)
 
 
