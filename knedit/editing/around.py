@@ -12,6 +12,7 @@ from torch import Tensor
 
 from knedit.editing.statistics import Noise, Pricing, Scaled, Statistics, noise_of
 from knedit.editing.symmetric import Symmetric
+from knedit.editing.upheld import Upheld
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +43,8 @@ class Surroundings:
     facts that must stay as they are, protected ones and those that earlier edits changed: their keys are priced one by
     one. `elsewhere` are facts of relations that are not edited, to which every wish shall say little. `barred` are
     columns of a layer that no wish may have; `spent` are those that earlier edits changed, which a plan may change
-    besides those that it chooses: they are no one's any more, and the more columns, the less harm.
+    besides those that it chooses: they are no one's any more, and the more columns, the less harm. `upheld` are facts
+    that the model answers right, and goes on answering whatever is forgotten.
     """
 
     statistics: Statistics
@@ -52,6 +54,7 @@ class Surroundings:
     elsewhere: Neighbours | None = None
     barred: Mapping[int, frozenset[int]] = field(default_factory=dict)
     spent: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    upheld: Sequence[Upheld] = ()
 
 
 class Region:

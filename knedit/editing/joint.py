@@ -10,7 +10,7 @@ Shapes: u facts, n keys, F neurons of a layer, D hidden.
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -26,9 +26,11 @@ from knedit.editing.groups import Chosen, Groups, grouped, mean_keys
 from knedit.editing.objectives import ending
 from knedit.editing.prior import forgotten_at
 from knedit.editing.recipe import Recipe
+from knedit.editing.solution import Solution, Solved, why_lost
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Noise
-from knedit.editing.targets import Search, Sought, Target, target_values
+from knedit.editing.targets import Search, Sought, Target, Wanted, target_values
+from knedit.editing.upheld import Tally, Watch, uphold
 from knedit.editing.wishes import Wish
 from knedit.errors import EditError, KneditError
 from knedit.memory import give_back
@@ -39,32 +41,6 @@ from knedit.models.prompting import Query
 
 _TOLD = 5  # wishes that an error names
 MANY, LARGE = 25, 512  # facts of a plan, and columns of a layer, beyond which matrices are not kept for later use
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Solved:
-    """One wish with its columns, their editability e and its mean keys [g, F], each by layer, and its search's result.
-
-    There is one key for each group of contexts that are alike at the subject.
-    """
-
-    wish: Wish
-    columns: Mapping[int, tuple[int, ...]]
-    editability: Mapping[int, float]
-    keys: Mapping[int, Tensor]
-    target: Target
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Solution:
-    """Changes, one a layer, layers and indices ascending, and what came of each wish, in the wishes' order.
-
-    `lost` tells by target why wishes were left out.
-    """
-
-    changes: tuple[ValueChange, ...]
-    solved: tuple[Solved, ...]
-    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 def solve_wishes(
@@ -104,15 +80,8 @@ def solve_wishes(
         plan.drop({one.wish.target for one in failing})
         changes = ()
     found = {id(one.wish): one for one in plan.solved}
-    return Solution(changes, tuple(found[id(wish)] for wish in wishes if id(wish) in found), lost)
-
-
-def why_lost(target: Target, good: float) -> str:
-    """Return why a wish is not granted, of which at most `good` might be left."""
-    left = f"after {target.steps} steps {target.left:.3g} is left, of which at most {good:g} may be"
-    if target.given_up:
-        return f"its answer would harm the rest more than many others' together, and was given up: {left}"
-    return f"its search did not converge: {left}"
+    solved = tuple(found[id(wish)] for wish in wishes if id(wish) in found)
+    return Solution(changes, solved, lost, plan.tally)
 
 
 class Plan:
@@ -124,6 +93,7 @@ class Plan:
         self._forgetting = frozenset(wish.relation for wish in wishes if wish.new is None)
         self._planned = len(wishes)
         self.solved: list[Solved] = []
+        self.tally = Tally()
         self._sought: list[Sought] = []
         self._groups: list[Groups] = []
         self._factors: dict[int, Tensor] = {}
@@ -241,10 +211,11 @@ class Plan:
             lacking = self._missing(found, asked, holding if left else replace(holding, steps=0))
             asked = list(lacking)
             if asked:
-                missing = [lacking.get(number) or _nothing(one) for number, one in enumerate(self.solved)]
+                missing = [lacking.get(number) or one.settled for number, one in enumerate(self.solved)]
                 found = tuple(self._changed_further(one, missing) for one in found)
         if forgotten:
             self._missing(found, forgotten, replace(self.recipe.holding, steps=0))
+            found = self._upheld(found)
         if not any(change.differs.any() for change in found):
             told = [one.wish.target for one in self.solved]
             wishes = "; ".join(told[:_TOLD]) + (f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else "")
@@ -255,22 +226,58 @@ class Plan:
             raise EditError("the edit changes nothing", wishes, cure)
         return found
 
+    def _upheld(self, changes: tuple[ValueChange, ...]) -> tuple[ValueChange, ...]:
+        """Return the changes with what they took from facts that are to be upheld given back."""
+        if not self.around.upheld or not self.recipe.upheld:
+            return changes
+        asked = [number for number, one in enumerate(self.solved) if not one.target.given_up]
+        nothing = [one.settled for one in self.solved]
+        columns = {change.layer: change.indices for change in changes}
+
+        def correct(found: Sequence[ValueChange], more: Sequence[Wanted]) -> tuple[ValueChange, ...]:
+            return tuple(self._changed_further(one, [*nothing, *more]) for one in found)
+
+        def price(keys: Mapping[int, Tensor]) -> dict[int, float]:
+            return {layer: self._editability(layer, rows, columns.get(layer, ())) for layer, rows in keys.items()}
+
+        def grants(found: Sequence[ValueChange]) -> bool:
+            before = self.solved.copy()
+            self._missing(found, asked, replace(self.recipe.holding, steps=0))
+            if all(
+                now.target.converged or not was.target.converged for was, now in zip(before, self.solved, strict=True)
+            ):
+                return True
+            self.solved = before
+            return False
+
+        recipe, watch = self.recipe, Watch(self.model, self.around.upheld)
+        layers, search, rounds = sorted(columns), recipe.upholding, recipe.upheld
+        found, self.tally = uphold(
+            watch, changes, layers=layers, search=search, rounds=rounds, price=price, correct=correct, grants=grants
+        )
+        return found
+
+    def _editability(self, layer: int, keys: Tensor, columns: Sequence[int]) -> float:
+        """Return e of the keys' mean on the plan's columns."""
+        own = keys.double().mean(0)[list(columns)][:, None]
+        return float((own * torch.cholesky_solve(own, self._factor(layer, columns))).sum())
+
     def _from_scratch(self, columns: Mapping[int, Sequence[int]], *, keep: bool) -> tuple[ValueChange, ...]:
         found = []
         for layer, own in columns.items():
             old = self.model.value_vectors(layer, own).cpu()
-            found.append(self._change(layer, self.solved, own, old))
+            found.append(self._change(layer, [one.wanted for one in self.solved], own, old))
             if not keep:
                 self._mixture.forget(layer)
                 self.solved = [replace(one, keys=_without(one.keys, layer)) for one in self.solved]
         return tuple(found)
 
-    def _missing(self, changes: Sequence[ValueChange], asked: Sequence[int], search: Search) -> dict[int, Solved]:
+    def _missing(self, changes: Sequence[ValueChange], asked: Sequence[int], search: Search) -> dict[int, Wanted]:
         """Search what the edited network still lacks of some wishes, and return it by number; of others it is nothing.
 
         The wishes' own targets are told what is left now.
         """
-        found: dict[int, Solved] = {}
+        found: dict[int, Wanted] = {}
         with edited(self.model, changes):
             for first in range(0, len(asked), self.recipe.together):
                 some = asked[first : first + self.recipe.together]
@@ -289,12 +296,12 @@ class Plan:
                         found[number] = self._lacking(number, target)
         return found
 
-    def _lacking(self, number: int, target: Target) -> Solved:
+    def _lacking(self, number: int, target: Target) -> Wanted:
         """Return what one wish lacks, with the mean keys of the contexts that lack it."""
         weights = self._sought[number].weights
         counts = [w if open_ else 0.1 * w for w, open_ in zip(weights, target.open_, strict=True)]
         keys = {layer: mean_keys(rows, counts, self._groups[number]).float() for layer, rows in target.keys.items()}
-        return replace(self.solved[number], keys=keys, target=replace(target, keys={}))
+        return Wanted(keys, target.offsets)
 
     def _columns_of(self, layer: int) -> tuple[int, ...]:
         """Return the columns of a layer that the plan changes."""
@@ -306,7 +313,7 @@ class Plan:
         spent = self.around.spent.get(layer, frozenset()) - self.around.barred.get(layer, frozenset())
         return tuple(sorted(spent.union(*(one.columns[layer] for one in self.solved))))
 
-    def _changed_further(self, change: ValueChange, missing: Sequence[Solved]) -> ValueChange:
+    def _changed_further(self, change: ValueChange, missing: Sequence[Wanted]) -> ValueChange:
         more = self._change(change.layer, missing, change.indices, change.old)
         return replace(change, new=change.new + (more.new - more.old))
 
@@ -321,9 +328,9 @@ class Plan:
             give_back()
         return factor
 
-    def _change(self, layer: int, wanted: Sequence[Solved], columns: Sequence[int], old: Tensor) -> ValueChange:
+    def _change(self, layer: int, wanted: Sequence[Wanted], columns: Sequence[int], old: Tensor) -> ValueChange:
         keys = torch.cat([one.keys[layer] for one in wanted]).double()
-        wished = torch.cat([one.target.offsets[layer].expand(len(one.keys[layer]), -1) for one in wanted])
+        wished = torch.cat([one.offsets[layer].expand(len(one.keys[layer]), -1) for one in wanted])
         heard = keys[:, list(columns)].any(dim=1)  # a key that is 0 on all columns is given nothing here
         keys, wished = keys[heard], wished[heard]
         factor = self._factor(layer, columns)
@@ -385,12 +392,6 @@ def _without(keys: Mapping[int, Tensor], layer: int) -> Mapping[int, Tensor]:
 
 def _known_prices(prices: Sequence[Mapping[int, float]], fact: int, _: Mapping[int, Tensor]) -> Mapping[int, float]:
     return prices[fact]
-
-
-def _nothing(one: Solved) -> Solved:
-    """Return a wish that lacks nothing: its keys, so that others leave it as it is, and no vectors."""
-    none = {layer: torch.zeros_like(offset) for layer, offset in one.target.offsets.items()}
-    return replace(one, target=replace(one.target, offsets=none, steps=0))
 
 
 def _ended(model: Model, query: Query) -> Query:

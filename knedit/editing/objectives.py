@@ -20,6 +20,7 @@ from knedit.models.prompting import Query
 from knedit.models.vocabulary import word_parts
 
 _LEAST = 1e-8
+_LEAD = 0.1  # nats by which an answer that shall stay the likeliest must lead again, if it did
 _UNLIKELY = 0.3  # nats: a word that is gone on with in one case of four is left alone
 WORD_END = -1  # in an answer's place: the word before it shall end
 
@@ -28,8 +29,9 @@ WORD_END = -1  # in an answer's place: the word before it shall end
 class Asked:
     """What one context's answer tokens were, where they are due, and the spread `target` [V] to end with.
 
-    That is for forgetting, and for what shall stay as it was. `ceiling` is the log-probability that the first answer
-    token must not exceed. `parts` tells the tokens [V] that go on with a word, where a place asks that it end.
+    That is for forgetting, and for what shall stay as it was; [A, V] for an answer that shall be given again. `ceiling`
+    is the log-probability that the first answer token must not exceed. `parts` tells the tokens [V] that go on with a
+    word, where a place asks that it end.
     """
 
     places: tuple[tuple[int, int], ...]
@@ -65,13 +67,29 @@ def _keep(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
     return divergence, divergence.detach()
 
 
+def _uphold(spread: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
+    """KL from what the model said before, the answer tokens' mean, and what any of them is behind another token."""
+    assert asked.target is not None
+    tokens = [token for _, token in asked.places]
+    divergence = torch.stack([_divergence(was, now) for was, now in zip(asked.target, spread, strict=True)]).mean()
+    own = spread[range(len(tokens)), tokens]
+    had = asked.target[range(len(tokens)), tokens]
+    rivals, were = (
+        rest.scatter(1, torch.tensor(tokens, device=rest.device)[:, None], none).amax(1)
+        for rest, none in ((spread, -math.inf), (asked.target, 0.0))
+    )
+    lead = (had / were.clamp(min=_LEAST)).log().clamp(0, _LEAD)
+    loss = divergence + (rivals - own + lead).clamp(min=0).max()
+    return loss, loss.detach()
+
+
 def _divergence(target: Tensor, spread: Tensor) -> Tensor:
     """KL of log-probabilities [V] from the probabilities of a target [V], some of which may be 0."""
     likely = target > 0
     return (target[likely] * (target[likely].log() - spread[likely])).sum()
 
 
-OBJECTIVES: Mapping[str, Objective] = {"update": _say, "erase": _forget, "keep": _keep}
+OBJECTIVES: Mapping[str, Objective] = {"update": _say, "erase": _forget, "keep": _keep, "uphold": _uphold}
 
 
 def losses(

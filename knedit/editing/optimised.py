@@ -9,7 +9,7 @@ it; the hinge is knedit's own.
 Shapes: A answer tokens, V vocabulary, n columns, D hidden.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -17,15 +17,13 @@ import torch
 from torch import Tensor
 
 from knedit.editing.objectives import OBJECTIVES, Asked, asked_in
+from knedit.editing.reading import batched, read_spreads, spreads_of
 from knedit.editing.solve import ValueChange
 from knedit.editing.targets import Sought
 from knedit.errors import EditError
-from knedit.models.hooks import frozen, watched_calls
 from knedit.models.lending import lent_additions
 from knedit.models.model import Model
 from knedit.models.prompting import Query
-
-_TOKENS = 1024  # of texts that are read together, filled up
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +151,8 @@ class _Course:
     def _look(self) -> float:
         """Note what is left of every text, and return the objective without the changes' size."""
         with self._lent():
-            for some in _batches(self.model, [*self.wished, *self.kept]):
-                for one, spread in zip(some, _read(self.model, [text.query for text in some]), strict=True):
+            for some in batched(self.model, [*self.wished, *self.kept], _query_of):
+                for one, spread in zip(some, read_spreads(self.model, [text.query for text in some]), strict=True):
                     one.left = float(one.loss(spread)[1])
         return sum(one.weight * one.above for one in self.wished) + sum(one.weight * one.left for one in self.kept)
 
@@ -162,9 +160,9 @@ class _Course:
         """Leave gradients, batch by batch, so that memory holds one graph."""
         kept = sorted(self.kept, key=lambda one: -one.left)[: self.training.sample]
         with self._lent():
-            for some in _batches(self.model, [*self._open(self.wished), *kept]):
+            for some in batched(self.model, [*self._open(self.wished), *kept], _query_of):
                 found = []
-                for one, spread in zip(some, _read(self.model, [text.query for text in some]), strict=True):
+                for one, spread in zip(some, read_spreads(self.model, [text.query for text in some]), strict=True):
                     loss, left = one.loss(spread)
                     one.left = float(left)
                     found.append(one.weight * loss * float(one.before is not None or one.above > 0))
@@ -177,7 +175,7 @@ class _Course:
 
 def _wished(model: Model, sought: Sequence[Sought], training: Training) -> list[_Text]:
     found = []
-    spreads = iter(_spreads(model, [query for one in sought for query in one.queries]))
+    spreads = iter(spreads_of(model, [query for one in sought for query in one.queries]))
     for one in sought:
         priors = one.priors or (None,) * len(one.queries)
         for number, (query, weight, prior) in enumerate(zip(one.queries, one.weights, priors, strict=True)):
@@ -191,54 +189,14 @@ def _wished(model: Model, sought: Sequence[Sought], training: Training) -> list[
 
 def _kept(model: Model, protected: Sequence[Query], training: Training) -> list[_Text]:
     share = training.protection / max(len(protected), 1)
-    spreads = _spreads(model, protected)
+    spreads = spreads_of(model, protected)
     return [
         _Text(query, share, training.quiet, before=spread) for query, spread in zip(protected, spreads, strict=True)
     ]
 
 
-@torch.no_grad()
-def _spreads(model: Model, queries: Sequence[Query]) -> list[Tensor]:
-    """Return the log-probabilities [A, V] where each query's answer tokens are due, as the model is."""
-    found: dict[int, Tensor] = {}
-    texts = [_Text(query, 1.0, 0.0) for query in queries]
-    with frozen(model.net):
-        for some in _batches(model, texts):
-            spreads = _read(model, [one.query for one in some])
-            found |= {id(one): spread for one, spread in zip(some, spreads, strict=True)}
-    return [found[id(one)] for one in texts]
-
-
-def _batches(model: Model, texts: Sequence[_Text]) -> Iterator[list[_Text]]:
-    """Yield texts that are read together: a causal model's of any length, others' of one shape."""
-    whole = model.masked or model.encoder_decoder
-    shapes: dict[tuple[int, ...], list[_Text]] = {}
-    for one in sorted(texts, key=lambda one: len(one.query.tokens)):
-        shapes.setdefault((len(one.query.tokens), len(one.query.context)) if whole else (), []).append(one)
-    for some in shapes.values():
-        batch: list[_Text] = []
-        for one in some:
-            if batch and (len(batch) + 1) * len(one.query.tokens) > _TOKENS:
-                yield batch
-                batch = []
-            batch.append(one)
-        if batch:
-            yield batch
-
-
-def _read(model: Model, queries: Sequence[Query]) -> list[Tensor]:
-    """Return the log-probabilities [A, V] of each text; short ones are filled up where none of their tokens looks."""
-    longest = max(len(query.tokens) for query in queries)
-    filled = [(*query.tokens, *query.tokens[-1:] * (longest - len(query.tokens))) for query in queries]
-    tokens = torch.tensor(filled, device=model.device)
-    context = torch.tensor([q.context for q in queries], device=model.device) if model.encoder_decoder else None
-    with watched_calls(model.blocks[-1:]) as calls:
-        model.run(tokens, context)
-    hidden = calls[-1].given.reshape(len(queries), longest, -1)
-    counts = [len(query.positions) for query in queries]
-    rows = [row for row, count in enumerate(counts) for _ in range(count)]
-    states = hidden[rows, [place for query in queries for place in query.positions]]
-    return list(torch.split(model.logits(states).float().log_softmax(-1), counts))
+def _query_of(text: _Text) -> Query:
+    return text.query
 
 
 def _worst(texts: Sequence[_Text]) -> float:

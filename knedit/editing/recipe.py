@@ -21,7 +21,8 @@ class Recipe:
     side; each is told from `decoys` near names. An erased answer is brought down to `margin` times what the model says
     with a `neutral` word for the subject, and to no more than it says so in a share `usual` of the texts; of a whole
     relation that is erased, to `margin` times what is `unlikely` enough. What the edited network says is then held
-    against `holding`, a search of what is still missing, and corrected at most `rounds` times.
+    against `holding`, a search of what is still missing, and corrected at most `rounds` times. Facts that are to be
+    upheld are given back what they lost in at most `upheld` rounds, by the search `upholding`.
     """
 
     layers: tuple[int, ...]
@@ -38,6 +39,8 @@ class Recipe:
     search: Search = field(default_factory=Search)
     holding: Search = field(default_factory=lambda: Search(steps=8, stop=0.3, slack=0.8))
     rounds: int = ROUNDS
+    upholding: Search = field(default_factory=lambda: Search(steps=8, stop=0.02))
+    upheld: int = 3
     pricing: Pricing = field(default_factory=Pricing)
     variety: Variety = field(default_factory=Variety)
     erasing: Variety = field(default_factory=lambda: Variety(prefixes=5, wordings=8, behind=8, bare=True))

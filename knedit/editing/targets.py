@@ -11,7 +11,7 @@ Shapes: U facts, N contexts of all of them, R rows of a step, L layers, D hidden
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import torch
@@ -55,7 +55,8 @@ class Sought:
 
     `priors` holds, for an erasure, the probability that each context's answer shall be brought down to; so many nats
     of that as `spare` tells are but wished for. `besides` ask other things of the subject, which shall stay;
-    they are looked at in every step, and count as much as a context of weight 1.
+    they are looked at in every step, and count as much as a context of weight 1. `before` holds, for answers to uphold,
+    the probabilities [A, V] that were said where each context's answer tokens are due.
     """
 
     queries: tuple[Query, ...]
@@ -64,6 +65,15 @@ class Sought:
     priors: tuple[float, ...] = ()
     spare: float = 0.0
     besides: tuple[Query, ...] = ()
+    before: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """Keys [g, F] and the vector [D] that each of them is to be given, both by layer."""
+
+    keys: Mapping[int, Tensor]
+    offsets: Mapping[int, Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,15 +119,18 @@ class _Asking:
     operation: str
     prior: float | None
     bound: float
+    before: Tensor | None = None
 
 
 def _asked_together(sought: Sequence[Sought], search: Search) -> Iterator[_Asking]:
     """Yield each fact's contexts, its first one first, and then what is asked of its subject besides."""
     for fact, one in enumerate(sought):
         priors = one.priors or (None,) * len(one.queries)
-        for number, (query, weight, prior) in enumerate(zip(one.queries, one.weights, priors, strict=True)):
+        before = one.before or (None,) * len(one.queries)
+        every = zip(one.queries, one.weights, priors, before, strict=True)
+        for number, (query, weight, prior, was) in enumerate(every):
             bound = search.slack if number and one.operation == "update" else search.stop
-            yield _Asking(fact, query, weight, one.operation, prior, bound)
+            yield _Asking(fact, query, weight, one.operation, prior, bound, was)
         for query in one.besides:
             yield _Asking(fact, query, 1.0, "keep", None, search.still)
 
@@ -139,7 +152,9 @@ class _Hunt:
         for group, planting in zip(self.groups, self.plantings, strict=True):
             operations, priors = [every[n].operation for n in group], [every[n].prior for n in group]
             found = asked_of(model, planting, operations, priors)
-            self.asked |= dict(zip(group, found, strict=True))
+            before = [every[n].before for n in group]
+            whole = [one if was is None else replace(one, target=was) for one, was in zip(found, before, strict=True)]
+            self.asked |= dict(zip(group, whole, strict=True))
         width = self.plantings[0].base.hidden.shape[-1]
         device = self.plantings[0].base.hidden.device
         self.scales = self._scales(price, device)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from knedit.catalog.store import Catalog
 from knedit.editing.around import Surroundings
-from knedit.editing.joint import Solution, Solved, solve_wishes, why_lost
+from knedit.editing.joint import solve_wishes
 from knedit.editing.recipe import Recipe, default_layers
+from knedit.editing.solution import Solution, Solved, why_lost
 from knedit.editing.solve import ValueChange, verb_of
 from knedit.editing.statistics import Statistics
 from knedit.editing.steps import Neuron
+from knedit.editing.upheld import Tally
 from knedit.errors import EditError, KneditError
 from knedit.flows.choices import Choices
 from knedit.flows.goals import Goal
@@ -24,6 +26,7 @@ from knedit.flows.surroundings import (
     elsewhere_of,
     kept_facts,
     neighbours_of,
+    upheld_facts,
     wishes_of,
 )
 from knedit.flows.tally import Standing
@@ -142,9 +145,11 @@ def solve_together(
         elsewhere_of(catalog, model, wished, recipe.layers),
         barred_columns(catalog, refinement),
         _by_layer(earlier.neurons) if recipe.columns else {},
+        upheld_facts(catalog, model, wished, earlier) if recipe.upheld else (),
     )
     solution = _solved(model, wished, around, recipe, choices, progress)
     failures |= solution.lost
+    _tell_upheld(solution.upheld)
     left = [one for one in wished if one.wish.target not in solution.lost]
     _tell(solution.lost, choices, left)
     changes = solution.changes
@@ -199,6 +204,22 @@ def _tell(failures: Mapping[str, str], choices: Choices, left: Sequence[Wished])
     what = f"{len(named)} facts cannot be solved" if len(named) > 1 else "a fact cannot be solved"
     cure = "Give it other prompts or layers, or more steps (--layers, --steps), or leave it out: --on-failure skip."
     raise EditError(f"{what}: {'; '.join(named[:_TOLD])}{more}", "plan", cure)
+
+
+def _tell_upheld(tally: Tally) -> None:
+    """Log what the edit takes from facts that it shall not change."""
+    if not tally.taken:
+        return
+    logger.info(
+        "Of %d right answers of other facts the edit took %d, and all but %d were given back",
+        tally.asked,
+        tally.taken,
+        len(tally.lost),
+    )
+    if tally.lost:
+        facts = list(dict.fromkeys(tally.lost))
+        more = f" and {len(facts) - _TOLD} more" if len(facts) > _TOLD else ""
+        logger.warning("The edit takes answers of other facts: %s%s", ", ".join(facts[:_TOLD]), more)
 
 
 def merge_changes(model: Model, first: Sequence[ValueChange], then: Sequence[ValueChange]) -> list[ValueChange]:

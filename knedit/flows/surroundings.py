@@ -13,7 +13,9 @@ from itertools import zip_longest
 from knedit.catalog.store import Catalog
 from knedit.editing.around import Neighbours
 from knedit.editing.asking import contexts_asked
+from knedit.editing.reading import answers_of
 from knedit.editing.recipe import Recipe
+from knedit.editing.upheld import Upheld
 from knedit.editing.wishes import Wish, reworded
 from knedit.errors import KneditError, ModelError
 from knedit.flows.goals import Goal
@@ -27,6 +29,7 @@ from knedit.starter.sentences import sentences
 TEXTS, TOLD = 8, 64  # own texts of a fact, and other facts of its relation that lend it wordings
 BESIDES = 3  # prompts of other relations of its subject
 NEIGHBOURS, KEPT, KEPT_TEXTS = 256, 1_000, 3  # facts at most, and prompts of one
+ASKED_EACH, ASKED = 64, 1_024  # facts that the model is asked for each that it shall forget, and at most
 AROUND, ELSEWHERE = 12, 48  # prompts of a relation, and of all others, whose other tokens must stay as well
 
 
@@ -170,17 +173,53 @@ def elsewhere_of(catalog: Catalog, model: Model, wished: Sequence[Wished], layer
     """
     if all(one.wish.new is not None for one in wished):
         return None
-    chosen = _elsewhere(catalog.facts(), {one.fact.relation_id for one in wished})
+    relations = {one.fact.relation_id for one in wished}
+    chosen = by_turns(fact for fact in catalog.facts() if fact.relation_id not in relations)[:NEIGHBOURS]
     return _keys(catalog, model, chosen, layers, texts=1, around=ELSEWHERE)
 
 
-def _elsewhere(facts: Iterable[Fact], relations: Collection[int]) -> list[Fact]:
-    """Return some of the facts that are of none of these relations, by turns one of each other relation."""
+def by_turns(facts: Iterable[Fact]) -> list[Fact]:
+    """Return the facts in use, by turns one of each relation, so that a part of them is of all relations."""
     by_relation: dict[int, list[Fact]] = defaultdict(list)
-    for fact in _by_chance(f for f in facts if f.status != "retired" and f.relation_id not in relations):
+    for fact in _by_chance(fact for fact in facts if fact.status != "retired"):
         by_relation[fact.relation_id].append(fact)
     turns = zip_longest(*(by_relation[number] for number in sorted(by_relation)))
-    return [fact for turn in turns for fact in turn if fact is not None][:NEIGHBOURS]
+    return [fact for turn in turns for fact in turn if fact is not None]
+
+
+def upheld_facts(catalog: Catalog, model: Model, wished: Sequence[Wished], earlier: Earlier) -> tuple[Upheld, ...]:
+    """Return facts that the model answers right, with those prompts, where anything is to be forgotten.
+
+    It is asked one prompt each of some facts that neither this edit nor an earlier one is of, more of them for more
+    facts that are to be forgotten, and some prompts more of those that it knows.
+    """
+    forgotten = sum(one.wish.new is None for one in wished)
+    edited = {one.fact.id for one in wished} | set(earlier.targets)
+    some = by_turns(f for f in catalog.facts() if f.id not in edited)[: min(ASKED_EACH * forgotten, ASKED)]
+    prompts = prompts_by_fact(catalog, some)
+    keys = {relation.id: relation.key for relation in catalog.relations()}
+    queries: dict[int, list[Query]] = defaultdict(list)
+    for fact in some:
+        for prompt in [p for p in prompts[fact.id] if fact.subject in p.text and usable(model, p)][:KEPT_TEXTS]:
+            with suppress(ModelError):  # what the model cannot be asked, it cannot lose
+                queries[fact.id].append(site_query(model, prompt, fact.subject))
+    known = _right(model, {fact.id: queries[fact.id][:1] for fact in some})
+    more = _right(model, {number: queries[number][1:] for number in known})
+    return tuple(
+        Upheld(f"{keys[fact.relation_id]}/{fact.subject}", (*known[fact.id], *more.get(fact.id, ())))
+        for fact in some
+        if fact.id in known
+    )
+
+
+def _right(model: Model, queries: Mapping[int, Sequence[Query]]) -> dict[int, list[Query]]:
+    """Return by fact those of the queries that the model answers right; facts without any are left out."""
+    every = [(number, query) for number, own in queries.items() for query in own]
+    found: dict[int, list[Query]] = defaultdict(list)
+    for (number, query), (_, right) in zip(every, answers_of(model, [query for _, query in every]), strict=True):
+        if right:
+            found[number].append(query)
+    return dict(found)
 
 
 def kept_facts(
@@ -207,7 +246,7 @@ def around_of(catalog: Catalog, goals: Iterable[Goal], earlier: Earlier) -> str:
     relations = {fact.relation_id for fact in edited}
     every = catalog.facts()
     forgets = any(goal.new is None for goal in goals)
-    elsewhere = _elsewhere(every, relations) if forgets else []
+    elsewhere = by_turns(fact for fact in every if fact.relation_id not in relations)[:ASKED] if forgets else []
     others = {fact.id for fact in (*_of_subjects(every, edited), *elsewhere)}
     facts = {
         fact.id: fact

@@ -10,9 +10,10 @@ from knedit.editing import groups, prior
 from knedit.editing.apply import edited
 from knedit.editing.around import Mixture, Neighbours, Region, Surroundings
 from knedit.editing.groups import alike, mean_keys
-from knedit.editing.joint import Plan, Solution, solve_wishes
+from knedit.editing.joint import Plan, solve_wishes
 from knedit.editing.prior import bounds_of, subject_free, without_subject
 from knedit.editing.recipe import ROUNDS, Recipe, crowded, default_layers, widened
+from knedit.editing.solution import Solution
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Moment, Noise, Statistics
 from knedit.editing.targets import Search, Sought, Target
