@@ -124,7 +124,7 @@ def uphold(
     moved, lost = watch.look(changes)
     taken = len(lost)
     for _ in range(rounds):
-        if not moved:
+        if not lost:
             break
         tried = correct(changes, watch.missing(moved, changes, layers, search, price))
         still, then = watch.look(tried)
