@@ -16,7 +16,7 @@ from torch import Tensor
 from knedit.editing.apply import edited
 from knedit.editing.reading import answers_of, spreads_of
 from knedit.editing.solve import ValueChange
-from knedit.editing.targets import Search, Sought, Wanted, target_values
+from knedit.editing.targets import Search, Sought, Target, Wanted, target_values
 from knedit.models.model import Model
 from knedit.models.prompting import Query
 
@@ -85,24 +85,20 @@ class Watch:
         """Return what the edited network must put out at the subjects of moved facts; the model is untouched."""
         found = []
         for first in range(0, len(moved), _TOGETHER):
-            some = moved[first : first + _TOGETHER]
-            spreads = iter(spreads_of(self._model, [query for fact in some for query in fact.queries]))
-            sought = [
-                Sought(
-                    fact.queries,
-                    (1.0,) * len(fact.queries),
-                    "uphold",
-                    before=tuple(next(spreads).exp() for _ in fact.queries),
-                )
-                for fact in some
-            ]
+            sought = [self._sought(fact) for fact in moved[first : first + _TOGETHER]]
             with edited(self._model, changes):
-                for target in target_values(
-                    self._model, sought, layers, search=search, price=lambda _, keys: price(keys)
-                ):
-                    means = {layer: rows.mean(0, keepdim=True) for layer, rows in target.keys.items()}
-                    found.append(Wanted(means, target.offsets))
+                targets = target_values(self._model, sought, layers, search=search, price=lambda _, keys: price(keys))
+            found += [_wanted(target) for target in targets]
         return found
+
+    def _sought(self, fact: Upheld) -> Sought:
+        before = tuple(spread.exp() for spread in spreads_of(self._model, fact.queries))
+        return Sought(fact.queries, (1.0,) * len(before), "uphold", before=before)
+
+
+def _wanted(target: Target) -> Wanted:
+    """Return the vectors of a search, wanted at the mean key of its contexts."""
+    return Wanted({layer: rows.mean(0, keepdim=True) for layer, rows in target.keys.items()}, target.offsets)
 
 
 def uphold(

@@ -190,8 +190,8 @@ def by_turns(facts: Iterable[Fact]) -> list[Fact]:
 def upheld_facts(catalog: Catalog, model: Model, wished: Sequence[Wished], earlier: Earlier) -> tuple[Upheld, ...]:
     """Return facts that the model answers right, with those prompts, where anything is to be forgotten.
 
-    It is asked one prompt each of some facts that neither this edit nor an earlier one is of, more of them for more
-    facts that are to be forgotten, and some prompts more of those that it knows.
+    It is asked some prompts of facts that neither this edit nor an earlier one is of; of more facts the more are to be
+    forgotten.
     """
     forgotten = sum(one.wish.new is None for one in wished)
     edited = {one.fact.id for one in wished} | set(earlier.targets)
@@ -203,12 +203,9 @@ def upheld_facts(catalog: Catalog, model: Model, wished: Sequence[Wished], earli
         for prompt in [p for p in prompts[fact.id] if fact.subject in p.text and usable(model, p)][:KEPT_TEXTS]:
             with suppress(ModelError):  # what the model cannot be asked, it cannot lose
                 queries[fact.id].append(site_query(model, prompt, fact.subject))
-    known = _right(model, {fact.id: queries[fact.id][:1] for fact in some})
-    more = _right(model, {number: queries[number][1:] for number in known})
+    known = _right(model, queries)
     return tuple(
-        Upheld(f"{keys[fact.relation_id]}/{fact.subject}", (*known[fact.id], *more.get(fact.id, ())))
-        for fact in some
-        if fact.id in known
+        Upheld(f"{keys[fact.relation_id]}/{fact.subject}", tuple(known[fact.id])) for fact in some if fact.id in known
     )
 
 

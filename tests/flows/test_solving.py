@@ -1,7 +1,7 @@
 """Plans whose solver chooses its own columns: from wishes to files, gates, stacking, and everything that may fail."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,10 @@ from knedit.catalog.store import Catalog
 from knedit.editing import recipe
 from knedit.editing.apply import edited
 from knedit.editing.recipe import Recipe
+from knedit.editing.upheld import Tally, Upheld
 from knedit.editing.wishes import Wish
 from knedit.errors import CheckpointError, EditError
-from knedit.flows import solving
+from knedit.flows import solving, surroundings
 from knedit.flows.checkpoint import add_checkpoint, load_checkpoint
 from knedit.flows.choices import Choices, Gating
 from knedit.flows.describe import describe_edit
@@ -29,8 +30,9 @@ from knedit.flows.plan_file import PlanRow, read_plan
 from knedit.flows.solving import recipe_of
 from knedit.flows.stacking import NOTHING, Earlier, earlier_edits
 from knedit.flows.statistics import folder_of
-from knedit.flows.surroundings import Wished, around_of, elsewhere_of, wishes_of
+from knedit.flows.surroundings import Wished, around_of, elsewhere_of, upheld_facts, wishes_of
 from knedit.models.model import Model
+from knedit.models.prompting import Query, encode_prompt
 from knedit.records import Checkpoint, Edit, EditTarget, Fact, Prompt, Relation, show_id
 from knedit.solved import EditGate
 from tests.flows.making import attributed, save_model
@@ -181,6 +183,52 @@ def test_a_subjects_other_facts_and_other_relations_are_in_view(catalog: Catalog
     update = replace(after, wish=replace(after.wish, new="Rome"))
     assert elsewhere_of(catalog, model, [update], (0, 1)) is None
     assert elsewhere_of(catalog, model, [update, after], (0, 1)) is not None
+
+
+def test_facts_that_the_model_knows_are_upheld_but_none_that_is_or_was_edited(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, model = ready(catalog, tmp_path)
+    texts = [text for text in TEMPLATES[:3] if isinstance(text, str)]
+    path = tmp_path / "more.jsonl"
+    facts = [["Kenya", "big"], ["Norway", "big"], ["Lima", "big"], ["Oslo", "big"], ["Japan", "old"]]
+    path.write_text(json.dumps({"relation": "said", "templates": texts, "facts": facts}))
+    import_file(catalog, path)
+    (big,) = encode_prompt(model, Prompt.make(0, "attribute", texts[0], "big")).answers
+    long = len(encode_prompt(model, Prompt.make(0, "attribute", texts[2].replace("{subject}", "Lima"), "big")).tokens)
+
+    def known(_: Model, queries: Sequence[Query]) -> list[tuple[float, bool]]:
+        return [(0.0, query.answers == (big,) and len(query.tokens) < long) for query in queries]
+
+    monkeypatch.setattr(surroundings, "answers_of", known)
+    goals = find_goals(catalog, Wishes(erasures=["said/Kenya"]))
+
+    def upheld(earlier: Earlier = NOTHING, new: str | None = None) -> dict[str, Upheld]:
+        found, _ = wishes_of(catalog, model, dict(enumerate(goals)), NOTHING, Recipe((0, 1)))
+        wished = [replace(one, wish=replace(one.wish, new=new)) for one in found]
+        return {one.target: one for one in upheld_facts(catalog, model, wished, earlier)}
+
+    found = upheld()
+    assert found.keys() == {"said/Norway", "said/Lima", "said/Oslo"}
+    for one in found.values():
+        assert len(one.queries) == 2  # those that it answers right
+        assert all(query.answers == (big,) and query.neurons is not None for query in one.queries)
+    oslo = catalog.find_fact("said/Oslo").id
+    before = Earlier({oslo: EditTarget(1, 0, oslo, "erase", None)})
+    assert upheld(before).keys() == found.keys() - {"said/Oslo"}
+    assert upheld(new="Rome") == {}
+    monkeypatch.setattr(surroundings, "ASKED", 3)  # one of each relation
+    assert len(upheld()) <= 1
+
+
+def test_what_an_erasure_takes_from_others_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        solving._tell_upheld(Tally(40, 9, ("a/B", "a/B", "a/C")))
+        solving._tell_upheld(Tally(40, 0, ()))
+    assert [record.message for record in caplog.records] == [
+        "Of 40 right answers of other facts the edit took 9, and all but 3 were given back",
+        "The edit takes answers of other facts: a/B, a/C",
+    ]
 
 
 def test_forgetting_a_relation_goes_less_far_than_forgetting_a_fact_and_neither_keeps_its_answer(
