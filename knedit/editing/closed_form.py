@@ -18,6 +18,8 @@ from torch import Tensor
 from knedit.editing.statistics import Noise
 from knedit.errors import EditError
 
+_JITTER, _LEAST = 1e-6, 1e-300  # so that keys that are the same, or nothing, have a solution
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Selector:
@@ -73,6 +75,23 @@ def selector(
         weights = torch.linalg.solve(gram, whitened.T)
     weights = weights * scale
     return Selector(tuple(columns), weights)
+
+
+def editability_beside(factor: Tensor, keys: Tensor, others: Tensor, columns: Sequence[int]) -> Tensor:
+    """Return e of each key [n, F] on the columns where other keys [u, F] are to be given nothing: [n] float64.
+
+    That is what the Schur complement leaves of k M⁻¹ kᵀ; without others it is e itself, and of one of them next to 0.
+    """
+    own, rest = (some.double()[:, list(columns)] for some in (keys, others))
+    whitened = torch.cholesky_solve(own.T, factor)
+    alone: Tensor = (own * whitened.T).sum(1)
+    if not len(rest):
+        return alone
+    gram = rest @ torch.cholesky_solve(rest.T, factor)
+    gram.diagonal().mul_(1 + _JITTER).add_(_LEAST)
+    shared = rest @ whitened
+    taken: Tensor = (shared * torch.linalg.solve(gram, shared)).sum(0)
+    return (alone - taken).clamp(min=0)
 
 
 def _lost(gram: Tensor, weights: Tensor) -> bool:

@@ -30,7 +30,7 @@ from knedit.editing.solution import Solution, Solved, why_lost
 from knedit.editing.solve import ValueChange
 from knedit.editing.statistics import Noise
 from knedit.editing.targets import Search, Sought, Target, Wanted, target_values
-from knedit.editing.upheld import Tally, Watch, uphold
+from knedit.editing.upheld import Solve, Tally, uphold
 from knedit.editing.wishes import Wish
 from knedit.errors import EditError, KneditError
 from knedit.memory import give_back
@@ -215,7 +215,8 @@ class Plan:
                 found = tuple(self._changed_further(one, missing) for one in found)
         if forgotten:
             self._missing(found, forgotten, replace(self.recipe.holding, steps=0))
-            found = self._upheld(found)
+            if self.around.upheld and self.recipe.upheld:
+                found = self._upheld(found)
         if not any(change.differs.any() for change in found):
             told = [one.wish.target for one in self.solved]
             wishes = "; ".join(told[:_TOLD]) + (f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else "")
@@ -228,39 +229,28 @@ class Plan:
 
     def _upheld(self, changes: tuple[ValueChange, ...]) -> tuple[ValueChange, ...]:
         """Return the changes with what they took from facts that are to be upheld given back."""
-        if not self.around.upheld or not self.recipe.upheld:
-            return changes
+        settled = [one.settled for one in self.solved]
         asked = [number for number, one in enumerate(self.solved) if not one.target.given_up]
-        nothing = [one.settled for one in self.solved]
-        columns = {change.layer: change.indices for change in changes}
 
         def correct(found: Sequence[ValueChange], more: Sequence[Wanted]) -> tuple[ValueChange, ...]:
-            return tuple(self._changed_further(one, [*nothing, *more]) for one in found)
-
-        def price(keys: Mapping[int, Tensor]) -> dict[int, float]:
-            return {layer: self._editability(layer, rows, columns.get(layer, ())) for layer, rows in keys.items()}
+            return tuple(self._changed_further(one, [*settled, *more]) for one in found)
 
         def grants(found: Sequence[ValueChange]) -> bool:
             before = self.solved.copy()
             self._missing(found, asked, replace(self.recipe.holding, steps=0))
-            if all(
-                now.target.converged or not was.target.converged for was, now in zip(before, self.solved, strict=True)
-            ):
+            pairs = zip(before, self.solved, strict=True)
+            if all(now.target.converged or not was.target.converged for was, now in pairs):
                 return True
             self.solved = before
             return False
 
-        recipe, watch = self.recipe, Watch(self.model, self.around.upheld)
-        layers, search, rounds = sorted(columns), recipe.upholding, recipe.upheld
+        keys = {change.layer: torch.cat([one.keys[change.layer] for one in self.solved]) for change in changes}
+        solve = Solve(keys, self._factor, correct, grants)
+        recipe = self.recipe
         found, self.tally = uphold(
-            watch, changes, layers=layers, search=search, rounds=rounds, price=price, correct=correct, grants=grants
+            self.model, self.around.upheld, changes, solve, search=recipe.upholding, rounds=recipe.upheld
         )
         return found
-
-    def _editability(self, layer: int, keys: Tensor, columns: Sequence[int]) -> float:
-        """Return e of the keys' mean on the plan's columns."""
-        own = keys.double().mean(0)[list(columns)][:, None]
-        return float((own * torch.cholesky_solve(own, self._factor(layer, columns))).sum())
 
     def _from_scratch(self, columns: Mapping[int, Sequence[int]], *, keep: bool) -> tuple[ValueChange, ...]:
         found = []

@@ -207,7 +207,9 @@ def _tell(failures: Mapping[str, str], choices: Choices, left: Sequence[Wished])
 
 
 def _tell_upheld(tally: Tally) -> None:
-    """Log what the edit takes from facts that it shall not change."""
+    """Log what the edit takes from facts that it shall not change, and which it cannot tell apart from its own."""
+    if tally.near:
+        logger.warning("Asked like what is edited, and perhaps forgotten with it: %s", _listed(tally.near))
     if not tally.taken:
         return
     logger.info(
@@ -217,9 +219,13 @@ def _tell_upheld(tally: Tally) -> None:
         len(tally.lost),
     )
     if tally.lost:
-        facts = list(dict.fromkeys(tally.lost))
-        more = f" and {len(facts) - _TOLD} more" if len(facts) > _TOLD else ""
-        logger.warning("The edit takes answers of other facts: %s%s", ", ".join(facts[:_TOLD]), more)
+        logger.warning("The edit takes answers of other facts: %s", _listed(tally.lost))
+
+
+def _listed(targets: Sequence[str]) -> str:
+    """Return some of the facts, each once, and how many there are more."""
+    facts = list(dict.fromkeys(targets))
+    return ", ".join(facts[:_TOLD]) + (f" and {len(facts) - _TOLD} more" if len(facts) > _TOLD else "")
 
 
 def merge_changes(model: Model, first: Sequence[ValueChange], then: Sequence[ValueChange]) -> list[ValueChange]:

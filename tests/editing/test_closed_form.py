@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from knedit.editing.closed_form import Selector, factor_of, selector
+from knedit.editing.closed_form import Selector, editability_beside, factor_of, selector
 from knedit.editing.statistics import Noise
 from knedit.errors import EditError
 
@@ -77,3 +77,21 @@ def test_more_facts_than_columns_and_twin_facts_have_no_exact_solution() -> None
     with pytest.raises(EditError, match="says nothing of some columns"):
         factor_of(Noise.of(torch.zeros(12, 12, dtype=torch.float64)), COLUMNS)
     assert solved(random(5, 12, seed=6), COLUMNS, tolerance=0.1).weights.shape == (5, 4)
+
+
+def test_beside_keys_that_are_given_nothing_less_of_a_keys_editability_is_left() -> None:
+    columns = (1, 2, 3, 5, 7, 8)
+    keys, others = random(4, 10, seed=5), random(2, 10, seed=6)
+    inverse = torch.linalg.inv(noise().block(columns))
+    alone = editability_beside(factor_of(noise(), columns), keys, others[:0], columns)
+    own = keys[:, list(columns)]
+    assert torch.allclose(alone, (own @ inverse @ own.T).diagonal())
+    beside = editability_beside(factor_of(noise(), columns), keys, others, columns)
+    for number in range(4):
+        every = torch.cat([keys[number : number + 1], others])
+        least = solved(every, columns).weights[0]  # the least change that gives the key its own and the others nothing
+        damage = least @ noise().block(columns) @ least
+        assert float(beside[number]) == pytest.approx(1 / float(damage), rel=1e-4)
+    assert bool((beside < alone).all())
+    twice = torch.cat([others, others])
+    assert float(editability_beside(factor_of(noise(), columns), others, twice, columns).max()) < 1e-3

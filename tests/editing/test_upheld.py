@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from knedit.editing.objectives import OBJECTIVES, Asked
 from knedit.editing.reading import answers_of, batched, spreads_of
 from knedit.editing.solve import ValueChange
 from knedit.editing.targets import Search, Wanted
-from knedit.editing.upheld import Upheld, Watch, uphold
+from knedit.editing.upheld import Solve, Upheld, Watch, restore, told_apart
 from knedit.editing.wishes import Wish
 from knedit.models.model import Model
+from knedit.models.planting import keys_at_sites
 from knedit.models.prompting import Query, encode_prompt
 from tests.editing.test_joint import FORGET, RECIPE, SUBJECTS, around, chance, prompt, tiny
 
@@ -81,6 +83,10 @@ class Fixed(Watch):
         return []
 
 
+def never(*_: object) -> Any:
+    raise AssertionError
+
+
 CHANGE = ValueChange(0, (0,), torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.float64))
 FACT = Upheld("Italy", ())
 
@@ -94,31 +100,34 @@ def test_a_round_is_kept_only_if_no_more_is_lost_and_every_wish_stays_granted(
     lost: tuple[str, ...], granted: bool, changes: int
 ) -> None:
     watch = Fixed({1: ([FACT], ("Italy", "Spain")), 2: ([FACT], lost), 3: ([], ())})
-    found, tally = uphold(
-        watch,
-        (CHANGE,),
-        layers=(0,),
-        search=Search(),
-        rounds=2,
-        price=lambda _: {0: 1.0},
-        correct=lambda before, _: (*before, CHANGE),
-        grants=lambda _: granted,
-    )
+    solve = Solve({}, never, lambda before, _: (*before, CHANGE), lambda _: granted)
+    found, tally = restore(watch, (CHANGE,), solve, search=Search(), rounds=2)
     assert len(found) == changes
     assert (tally.asked, tally.taken) == (3, 2)
     assert tally.lost == watch.look(found)[1]
 
 
 def test_what_moved_but_says_its_answer_still_asks_for_no_round() -> None:
-    def never(*_: object) -> tuple[ValueChange, ...]:
-        raise AssertionError
-
     watch = Fixed({1: ([FACT], ())})
-    found, tally = uphold(
-        watch, (CHANGE,), layers=(0,), search=Search(), rounds=2, price=lambda _: {}, correct=never, grants=bool
-    )
+    found, tally = restore(watch, (CHANGE,), Solve({}, never, never, never), search=Search(), rounds=2)
     assert found == (CHANGE,)
     assert tally.taken == 0
+
+
+def test_what_is_asked_like_a_wish_is_not_upheld_and_named() -> None:
+    model = tiny("llama")
+    wish = forgotten(model)
+    same = encode_prompt(model, prompt(wish.texts[0], "Rome"), where="subject", subject="Japan")
+    other, further = likeliest(model, "Italy"), likeliest(model, "Spain")
+    facts = [Upheld("same", (same,)), Upheld("both", (same, other)), Upheld("other", (further,))]
+    plan = Plan(model, around(model), RECIPE, [wish])
+    plan.search([wish])
+    changes = plan.changes()
+    keys = keys_at_sites(model, [same], [0, 1])
+    solve = Solve(keys, plan._factor, never, never)
+    kept, near = told_apart(model, facts, changes, solve)
+    assert [(one.target, one.queries) for one in kept] == [("both", (other,)), ("other", (further,))]
+    assert near == ("same",)
 
 
 def spreads(*rows: list[float]) -> Tensor:

@@ -224,10 +224,11 @@ def test_facts_that_the_model_knows_are_upheld_but_none_that_is_or_was_edited(
 def test_what_an_erasure_takes_from_others_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         solving._tell_upheld(Tally(40, 9, ("a/B", "a/B", "a/C")))
-        solving._tell_upheld(Tally(40, 0, ()))
+        solving._tell_upheld(Tally(40, 0, (), ("d/E",)))
     assert [record.message for record in caplog.records] == [
         "Of 40 right answers of other facts the edit took 9, and all but 3 were given back",
         "The edit takes answers of other facts: a/B, a/C",
+        "Asked like what is edited, and perhaps forgotten with it: d/E",
     ]
 
 
