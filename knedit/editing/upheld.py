@@ -66,7 +66,7 @@ class Solve:
     def beside(
         self, keys: Mapping[int, Tensor], changes: Sequence[ValueChange], *, alone: bool = False
     ) -> dict[int, Tensor]:
-        """Return e of keys [n, F] a layer on the changed columns where wishes are given nothing, or `alone` e itself."""
+        """Return e of keys [n, F] a layer on changed columns where wishes are given nothing, or `alone` e itself."""
         found = {}
         for change in changes:
             layer, columns = change.layer, change.indices
