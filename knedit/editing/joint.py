@@ -57,7 +57,8 @@ def solve_wishes(
     `searched` hears how many wishes have been searched, some at a time. With `skip` wishes that cannot be searched, or
     that the edited network does not grant, are left out, and what was found for the others is solved without them.
     Raises EditError for a wish that its contexts cannot hold, for a result that is not finite, and if nothing changes.
-    Without `skip` wishes whose search did not converge are solved all the same, and told by their target.
+    Without `skip` wishes whose search did not converge are solved all the same, and told by their target. Other facts
+    are upheld once no wish is lacking.
     """
     plan = Plan(model, around, recipe, wishes)
     lost: dict[str, str] = {}
@@ -71,9 +72,12 @@ def solve_wishes(
                 plan.search(some)
             searched(min(first + recipe.together, len(ranked)))
     changes: tuple[ValueChange, ...] = ()
+    tally = Tally()
     while plan.solved:
         changes = plan.changes()
         failing = [one for one in plan.solved if not one.target.converged]
+        if not failing:
+            changes, tally = plan.uphold(changes)
         if not (skip and failing):
             break
         lost |= {one.wish.target: why_lost(one.target, recipe.search.good) for one in failing}
@@ -81,7 +85,7 @@ def solve_wishes(
         changes = ()
     found = {id(one.wish): one for one in plan.solved}
     solved = tuple(found[id(wish)] for wish in wishes if id(wish) in found)
-    return Solution(changes, solved, lost, plan.tally)
+    return Solution(changes, solved, lost, tally)
 
 
 class Plan:
@@ -93,7 +97,6 @@ class Plan:
         self._forgetting = frozenset(wish.relation for wish in wishes if wish.new is None)
         self._planned = len(wishes)
         self.solved: list[Solved] = []
-        self.tally = Tally()
         self._sought: list[Sought] = []
         self._groups: list[Groups] = []
         self._factors: dict[int, Tensor] = {}
@@ -215,8 +218,6 @@ class Plan:
                 found = tuple(self._changed_further(one, missing) for one in found)
         if forgotten:
             self._missing(found, forgotten, replace(self.recipe.holding, steps=0))
-            if self.around.upheld and self.recipe.upheld:
-                found = self._upheld(found)
         if not any(change.differs.any() for change in found):
             told = [one.wish.target for one in self.solved]
             wishes = "; ".join(told[:_TOLD]) + (f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else "")
@@ -227,8 +228,10 @@ class Plan:
             raise EditError("the edit changes nothing", wishes, cure)
         return found
 
-    def _upheld(self, changes: tuple[ValueChange, ...]) -> tuple[ValueChange, ...]:
-        """Return the changes with what they took from facts that are to be upheld given back."""
+    def uphold(self, changes: tuple[ValueChange, ...]) -> tuple[tuple[ValueChange, ...], Tally]:
+        """Return the plan's changes with what they took from facts that are to be upheld given back, and the tally."""
+        if not self.around.upheld or not self.recipe.upheld:
+            return changes, Tally()
         settled = [one.settled for one in self.solved]
         asked = [number for number, one in enumerate(self.solved) if not one.target.given_up]
 
@@ -247,10 +250,7 @@ class Plan:
         keys = {change.layer: torch.cat([one.keys[change.layer] for one in self.solved]) for change in changes}
         solve = Solve(keys, self._factor, correct, grants)
         recipe = self.recipe
-        found, self.tally = uphold(
-            self.model, self.around.upheld, changes, solve, search=recipe.upholding, rounds=recipe.upheld
-        )
-        return found
+        return uphold(self.model, self.around.upheld, changes, solve, search=recipe.upholding, rounds=recipe.upheld)
 
     def _from_scratch(self, columns: Mapping[int, Sequence[int]], *, keep: bool) -> tuple[ValueChange, ...]:
         found = []

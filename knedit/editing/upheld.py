@@ -9,7 +9,7 @@ Shapes: n contexts, A answer tokens, V vocabulary, F neurons of a layer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -162,14 +162,14 @@ def uphold(
 ) -> tuple[tuple[ValueChange, ...], Tally]:
     """Return changes that give facts' answers back as far as at most so many rounds do, and the tally."""
     able, near = told_apart(model, facts, changes, solve)
-    return restore(Watch(model, able), changes, solve, near, search=search, rounds=rounds)
+    found, tally = restore(Watch(model, able), changes, solve, search=search, rounds=rounds)
+    return found, replace(tally, near=near)
 
 
 def restore(
     watch: Watch,
     changes: tuple[ValueChange, ...],
     solve: Solve,
-    near: tuple[str, ...] = (),
     *,
     search: Search,
     rounds: int,
@@ -185,4 +185,4 @@ def restore(
         if len(then) > len(lost) or not solve.grants(tried):
             break
         changes, moved, lost = tried, still, then
-    return changes, Tally(watch.asked, taken, lost, near)
+    return changes, Tally(watch.asked, taken, lost)

@@ -198,15 +198,19 @@ def upheld_facts(catalog: Catalog, model: Model, wished: Sequence[Wished], earli
     some = by_turns(f for f in catalog.facts() if f.id not in edited)[: min(ASKED_EACH * forgotten, ASKED)]
     prompts = prompts_by_fact(catalog, some)
     keys = {relation.id: relation.key for relation in catalog.relations()}
-    queries: dict[int, list[Query]] = defaultdict(list)
-    for fact in some:
-        for prompt in [p for p in prompts[fact.id] if fact.subject in p.text and usable(model, p)][:KEPT_TEXTS]:
-            with suppress(ModelError):  # what the model cannot be asked, it cannot lose
-                queries[fact.id].append(site_query(model, prompt, fact.subject))
-    known = _right(model, queries)
+    known = _right(model, {fact.id: _queries(model, fact, prompts[fact.id], KEPT_TEXTS) for fact in some})
     return tuple(
         Upheld(f"{keys[fact.relation_id]}/{fact.subject}", tuple(known[fact.id])) for fact in some if fact.id in known
     )
+
+
+def _queries(model: Model, fact: Fact, prompts: Sequence[Prompt], limit: int) -> list[Query]:
+    """Return the queries of a fact's first prompts that hold its subject, so many at most."""
+    found = []
+    for prompt in [p for p in prompts if fact.subject in p.text and usable(model, p)][:limit]:
+        with suppress(ModelError):  # what the model cannot be asked, it cannot lose
+            found.append(site_query(model, prompt, fact.subject))
+    return found
 
 
 def _right(model: Model, queries: Mapping[int, Sequence[Query]]) -> dict[int, list[Query]]:
@@ -270,11 +274,9 @@ def _keys(
     subjects: list[str] = []
     queries: list[Query] = []
     for fact in facts:
-        able = [p for p in prompts[fact.id] if fact.subject in p.text and usable(model, p)]
-        for prompt in able[:texts]:
-            with suppress(ModelError):  # what the model cannot be asked, it cannot lose
-                queries.append(site_query(model, prompt, fact.subject))
-                subjects.append(fact.subject)
+        own = _queries(model, fact, prompts[fact.id], texts)
+        queries += own
+        subjects += [fact.subject] * len(own)
     if not queries:
         return None
     beside = {} if model.encoder_decoder else keys_around_sites(model, queries[:around], layers)

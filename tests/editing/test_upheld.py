@@ -15,7 +15,7 @@ from knedit.editing.objectives import OBJECTIVES, Asked
 from knedit.editing.reading import answers_of, batched, spreads_of
 from knedit.editing.solve import ValueChange
 from knedit.editing.targets import Search, Wanted
-from knedit.editing.upheld import Solve, Upheld, Watch, restore, told_apart
+from knedit.editing.upheld import Solve, Tally, Upheld, Watch, restore, told_apart
 from knedit.editing.wishes import Wish
 from knedit.models.model import Model
 from knedit.models.planting import keys_at_sites
@@ -39,23 +39,23 @@ def forgotten(model: Model) -> Wish:
     return replace(FORGET, old=known)
 
 
-def solved(model: Model, facts: list[Upheld], rounds: int) -> tuple[Plan, tuple[ValueChange, ...]]:
+def solved(model: Model, facts: list[Upheld], rounds: int) -> tuple[Plan, tuple[ValueChange, ...], Tally]:
     wish = forgotten(model)
     plan = Plan(model, replace(around(model), upheld=facts), replace(RECIPE, upheld=rounds), [wish])
     plan.search([wish])
-    return plan, plan.changes()
+    return plan, *plan.uphold(plan.changes())
 
 
 def test_answers_that_an_erasure_takes_are_given_back_and_it_is_granted_still() -> None:
     model = tiny("llama")
     facts = [Upheld(subject, (likeliest(model, subject),)) for subject in OTHERS[:2]]
-    bare, plain = solved(model, facts, 0)
-    plan, changes = solved(model, facts, 5)
+    _, plain, untold = solved(model, facts, 0)
+    plan, changes, tally = solved(model, facts, 5)
     watch = Watch(model, facts)
     assert watch.look(plain)[1] == OTHERS[:2]
     assert watch.look(changes)[1] == ()
-    assert (plan.tally.asked, plan.tally.taken, plan.tally.lost) == (2, 2, ())
-    assert bare.tally.taken == 0
+    assert (tally.asked, tally.taken, tally.lost) == (2, 2, ())
+    assert untold.taken == 0
     assert plan.solved[0].target.converged
     wish = forgotten(model)
     before = chance(model, wish.texts[0], wish.answer)[0]
